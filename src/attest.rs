@@ -1,0 +1,1 @@
+//! Statements: source provenance, Source VSA, re-open event; DSSE and Sigstore bundle. Pure.

@@ -1,0 +1,1 @@
+//! Checks: pure functions of facts and policy that return findings.

@@ -1,0 +1,1 @@
+//! `lychgate reopen`.

@@ -1,0 +1,1 @@
+//! Adapter: a Git repository with its quarantine, read by gix.

@@ -1,0 +1,1 @@
+//! Adapter: keys and signatures: sequoia-openpgp, ssh-key, gpgme.

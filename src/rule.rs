@@ -1,0 +1,39 @@
+//! Vocabulary of detection: a rule as data. Loading and matching live in `scan`.
+
+use crate::finding::{Confidence, Severity};
+use serde::{Deserialize, Serialize};
+
+/// One detection rule, as written under `rules/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Unique kebab-case id, such as `github-pat-classic`.
+    pub id: String,
+    /// Who issues the credential.
+    pub provider: String,
+    /// What it is, such as `personal access token (classic)`.
+    pub kind: String,
+    /// How bad a leak is.
+    pub severity: Severity,
+    /// How sure a match is, before evidence moves it.
+    pub confidence: Confidence,
+    /// The provider's documentation of the format.
+    pub documentation: String,
+    /// Where or how to revoke it.
+    pub revoke: Option<String>,
+    /// The expression; the group named `secret` is the secret, else group 1, else the whole match.
+    pub regex: String,
+    /// Texts of at least 3 bytes, one of which every match contains (compared without case).
+    pub keywords: Vec<String>,
+    /// A structure check by name, such as `github-crc32`; a failed one lowers the confidence to low.
+    #[serde(default)]
+    pub checksum: Option<String>,
+    /// Least Shannon entropy of the secret, bits per character; 0 = not asked.
+    #[serde(default)]
+    pub entropy: f64,
+    /// Texts that it must find. `<>` is dropped before use, so that no scanner finds them here.
+    pub examples: Vec<String>,
+    /// Texts that it must not find, under the same writing.
+    #[serde(default)]
+    pub counterexamples: Vec<String>,
+}

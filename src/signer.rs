@@ -1,0 +1,1 @@
+//! Adapter: the attestation key in a file.

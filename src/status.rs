@@ -1,0 +1,1 @@
+//! The status list: what became of an attestation after it was issued. Pure.

@@ -1,0 +1,1 @@
+//! Verification of an entry attestation: every check by name. Pure.

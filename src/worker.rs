@@ -1,0 +1,1 @@
+//! Publication, recovery and the work after a push.

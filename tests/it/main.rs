@@ -1,0 +1,21 @@
+//! The one integration binary: it links once.
+
+mod attest;
+mod cli;
+mod crafted;
+mod crash;
+mod feedback;
+mod git_adapter;
+mod hook;
+mod init;
+mod keyring;
+mod layers;
+mod object;
+mod policy;
+mod rules;
+mod scan;
+mod store;
+mod support;
+mod tidy;
+mod transport;
+mod worker;

@@ -183,6 +183,15 @@ pub trait Keyring: Sync {
     fn second_opinion(&self, signed: Signed<'_>) -> Result<bool, Outage>;
 }
 
+/// Where bundles are written for readers that know no ledger.
+pub trait Notes {
+    /// Appends a line to the note of each commit, after what is there; a line that is there already stays alone.
+    ///
+    /// # Errors
+    /// `notes-not-written`: then none of them is.
+    fn append(&self, notes: &[(Oid, String)], now: Timestamp) -> Result<(), Outage>;
+}
+
 /// The attestation key. May live in a file, behind a socket, in a token or a KMS.
 pub trait Signer {
     /// Signs a message with ECDSA P-256 over SHA-256; DER-encoded signature.

@@ -4,6 +4,7 @@ mod attest;
 mod cli;
 mod crafted;
 mod crash;
+mod decision;
 mod feedback;
 mod git_adapter;
 mod hook;

@@ -56,7 +56,7 @@ pub fn refused(push: &Push, findings: &[Finding], limits: Limits) -> String {
     let mut room = page.lines.saturating_sub(lines.len() + last.len());
     let outages = outage_blocks(&page, &group(&outages), &push.id, room);
     room = room.saturating_sub(outages.len());
-    lines.extend(work_blocks(&page, group(&work), room));
+    lines.extend(work_blocks(&page, &group(&work), room));
     lines.extend(outages);
     lines.extend(last);
     page.text(&lines)
@@ -64,14 +64,14 @@ pub fn refused(push: &Push, findings: &[Finding], limits: Limits) -> String {
 
 /// Tells a developer what could be better about a push that was let in; empty if nothing could.
 pub fn allowed(push: &Push, findings: &[Finding], limits: Limits) -> String {
-    let mut page = Page::new(Some(push.actor.server), limits);
-    page.prefix = "";
+    // No prefix: it would mark advice as an error.
+    let page = Page::new(None, limits);
     let advice: Vec<&Finding> = findings.iter().filter(|finding| !finding.denies).collect();
     let groups = group(&advice);
     let mut lines = Vec::new();
     for group in groups.iter().take(MOST_ADVICE) {
-        let place = place(&group.first.place).map_or(String::new(), |place| format!(" ({place})"));
-        let text = format!("advice[{}]: {}{place}", group.first.code, group.first.message);
+        let place = place(&group.first.place).map_or(String::new(), |place| format!("{place}: "));
+        let text = format!("advice[{}]: {place}{}", group.first.code, group.first.message);
         lines.push(page.cut(&text));
     }
     if groups.len() > MOST_ADVICE {
@@ -225,33 +225,33 @@ fn reference(push: &Push) -> String {
     format!("lychgate: full report: lychgate log show {} (on the server)", push.id)
 }
 
-/// Whole blocks while they fit, then headlines, then a count of the rest.
-fn work_blocks(page: &Page, groups: Vec<Group<'_>>, room: usize) -> Vec<String> {
+/// Whole blocks for as many as leave room to name the others; then what and where; then a count.
+fn work_blocks(page: &Page, groups: &[Group<'_>], room: usize) -> Vec<String> {
+    let whole: Vec<Vec<String>> = groups.iter().map(|group| block(page, group)).collect();
+    let brief: Vec<Vec<String>> = groups.iter().map(|group| what_and_where(page, group)).collect();
     let mut lines = Vec::new();
-    let mut left = groups.len();
-    for group in &groups {
-        left -= 1;
-        let keep = usize::from(left > 0);
-        let block = block(page, group);
-        let free = room.saturating_sub(lines.len() + keep);
-        let block = match block.len() <= free {
-            true => block,
-            false if lines.is_empty() => shortened(block, free),
-            false => shortened(headline(page, group), 2),
-        };
-        if block.is_empty() || block.len() > free {
-            left += 1;
+    for (at, block) in whole.into_iter().enumerate() {
+        let others: usize = brief[at + 1..].iter().map(Vec::len).sum();
+        let hidden: usize = groups[at..].iter().map(|group| 1 + group.rest.len()).sum();
+        let free = room.saturating_sub(lines.len());
+        // One line is kept for the count, unless this is the last block.
+        let keep = usize::from(at + 1 < groups.len());
+        if block.len() + others <= free {
+            lines.extend(block);
+        } else if at == 0 {
+            lines.extend(shortened(
+                block,
+                free.saturating_sub(others.min(free / 2)).saturating_sub(keep),
+            ));
+        } else if brief[at].len() + keep <= free {
+            lines.extend(brief[at].iter().cloned());
+        } else if free > 0 {
+            lines.push(page.cut(&format!(
+                "... and {}: see the full report",
+                count(hidden, "more finding")
+            )));
             break;
         }
-        lines.extend(block);
-    }
-    if left > 0 && lines.len() < room {
-        let kind = if left == 1 {
-            "kind of finding"
-        } else {
-            "kinds of findings"
-        };
-        lines.push(page.cut(&format!("... and {left} more {kind}: see the full report")));
     }
     lines
 }
@@ -269,10 +269,7 @@ fn shortened(mut block: Vec<String>, room: usize) -> Vec<String> {
 
 fn block(page: &Page, group: &Group<'_>) -> Vec<String> {
     let first = group.first;
-    let mut lines = headline(page, group);
-    if let Some(place) = place(&first.place) {
-        lines.extend(page.words("  ", &format!("--> {place}")));
-    }
+    let mut lines = what_and_where(page, group);
     if let Some(more) = more(group) {
         lines.extend(page.words("  ", &more));
     }
@@ -286,8 +283,13 @@ fn block(page: &Page, group: &Group<'_>) -> Vec<String> {
     lines
 }
 
-fn headline(page: &Page, group: &Group<'_>) -> Vec<String> {
-    page.words("", &format!("error[{}]: {}", group.first.code, group.first.message))
+fn what_and_where(page: &Page, group: &Group<'_>) -> Vec<String> {
+    let first = group.first;
+    let mut lines = page.words("", &format!("error[{}]: {}", first.code, first.message));
+    if let Some(place) = place(&first.place) {
+        lines.extend(page.words("  ", &format!("--> {place}")));
+    }
+    lines
 }
 
 fn place(place: &Place) -> Option<String> {

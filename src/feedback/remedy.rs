@@ -207,12 +207,9 @@ pub fn secret(revoke: Option<&str>, place: SecretPlace<'_>) -> Vec<String> {
                 "git -c sequence.editor=: rebase -i --rebase-merges --autosquash{sign} {}",
                 upstream(place.base)
             ));
-            lines.push("# if a later commit removed it already, make one commit of all of them instead:".into());
-            lines.extend(
-                place
-                    .base
-                    .map(|base| format!("git reset --soft {} && git commit{sign}", base.short())),
-            );
+            lines.push(push(place.branch));
+            lines.extend(squashed(place.base, sign));
+            return lines;
         }
         (None, true) => {
             lines.push("# then write the message without it, and push again:".into());
@@ -228,6 +225,17 @@ pub fn secret(revoke: Option<&str>, place: SecretPlace<'_>) -> Vec<String> {
     }
     lines.push(push(place.branch));
     lines
+}
+
+/// The way out where a later commit already removed the secret: one commit of all that was not accepted.
+fn squashed(base: Option<Oid>, sign: &str) -> Vec<String> {
+    let Some(base) = base else {
+        return Vec::new();
+    };
+    vec![
+        "# or, if a later commit removed it already, make one commit of all of them instead:".into(),
+        format!("git reset --soft {} && git commit{sign} && git push", base.short()),
+    ]
 }
 
 /// An update that would lose history: put the new work on top of what is there.

@@ -126,7 +126,11 @@ fn dispatch(arguments: Vec<String>, out: &mut Output) -> Result<Outcome, Command
 fn usage(error: &clap::Error, out: &mut Output) -> Result<Outcome, CommandError> {
     let text = error.to_string();
     if error.use_stderr() {
-        return Err(CommandError::Usage { code: "usage", what: text.trim_start_matches("error: ").trim_end().to_owned(), next: String::new() });
+        return Err(CommandError::Usage {
+            code: "usage",
+            what: text.trim_start_matches("error: ").trim_end().to_owned(),
+            next: String::new(),
+        });
     }
     out.line(text.trim_end());
     Ok(Outcome::Yes)

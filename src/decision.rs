@@ -73,7 +73,11 @@ pub fn decide(policy: &Policy, facts: &Facts, findings: Vec<Finding>, now: Times
     let denying = || findings.iter().filter(|finding| finding.denies);
     let denied = denying().next().is_some();
     let outage = denied && denying().all(|finding| finding.cause == Cause::Outage);
-    let accepted = if denied { Vec::new() } else { accepted(policy, facts, now) };
+    let accepted = if denied {
+        Vec::new()
+    } else {
+        accepted(policy, facts, now)
+    };
     Decision {
         push: facts.push.id.clone(),
         verdict: if denied { Verdict::Deny } else { Verdict::Allow },
@@ -100,7 +104,8 @@ pub fn replay(policy_text: &str, facts_json: &[u8]) -> Result<Vec<u8>, String> {
         let first = errors.first().map(|e| e.message.clone()).unwrap_or_default();
         format!("the stored policy can no longer be read: {first}")
     })?;
-    let facts: Facts = serde_json::from_slice(facts_json).map_err(|e| format!("the stored facts cannot be read: {e}"))?;
+    let facts: Facts =
+        serde_json::from_slice(facts_json).map_err(|e| format!("the stored facts cannot be read: {e}"))?;
     Ok(canonical(&judge(&policy, &facts)))
 }
 
@@ -153,9 +158,10 @@ fn evidence(policy: &Policy, facts: &Facts, fact: &UpdateFact, control: Control)
             format!("{count} new commits, each with a good signature at receive time")
         }),
         Control::SecretsScanned => match &facts.scan {
-            Fact::Known(scan) if check::secret::covers(policy, &fact.update.name) => {
-                Some(format!("{} objects scanned under rule set {}", scan.objects, scan.rule_set))
-            }
+            Fact::Known(scan) if check::secret::covers(policy, &fact.update.name) => Some(format!(
+                "{} objects scanned under rule set {}",
+                scan.objects, scan.rule_set
+            )),
             _ => None,
         },
     }
@@ -169,6 +175,11 @@ fn carry(fact: &UpdateFact, control: Control, evidence: String, now: Timestamp) 
     };
     match before {
         Some(g) => Guarantee { evidence, ..g.clone() },
-        None => Guarantee { control, since: fact.update.new, since_time: now, evidence },
+        None => Guarantee {
+            control,
+            since: fact.update.new,
+            since_time: now,
+            evidence,
+        },
     }
 }

@@ -43,20 +43,42 @@ fn account(facts: &Facts, fact: &UpdateFact, rule: &RefRule) -> Option<Finding> 
         return None;
     }
     let message = format!("{actor} may not move {}", fact.update.name);
-    Some(denied("not-allowed-to-push", fact, message, &rule.who.line, remedy::not_allowed(&fact.update.name)))
+    Some(denied(
+        "not-allowed-to-push",
+        fact,
+        message,
+        &rule.who.line,
+        remedy::not_allowed_actor(&fact.update.name),
+    ))
 }
 
 fn kind(fact: &UpdateFact, rule: &RefRule) -> Option<Finding> {
     let name = &fact.update.name;
     let (permission, code, verb, remedy) = match fact.update.kind() {
-        UpdateKind::Create => (&rule.create, "ref-creation-denied", "created", remedy::not_allowed(name)),
-        UpdateKind::Update => (&rule.update, "ref-update-denied", "moved", remedy::not_allowed(name)),
-        UpdateKind::Delete => (&rule.delete, "ref-deletion-denied", "deleted", remedy::deletion(name)),
+        UpdateKind::Create => (
+            &rule.create,
+            "ref-creation-denied",
+            "created",
+            remedy::creation_denied(name),
+        ),
+        UpdateKind::Update => (&rule.update, "ref-update-denied", "moved", remedy::update_denied(name)),
+        UpdateKind::Delete => (
+            &rule.delete,
+            "ref-deletion-denied",
+            "deleted",
+            remedy::protected_deletion(name),
+        ),
     };
     if permission.value {
         return None;
     }
-    Some(denied(code, fact, format!("{name} must not be {verb}"), &permission.line, remedy))
+    Some(denied(
+        code,
+        fact,
+        format!("{name} must not be {verb}"),
+        &permission.line,
+        remedy,
+    ))
 }
 
 fn history(fact: &UpdateFact, rule: &RefRule) -> Option<Finding> {
@@ -66,13 +88,28 @@ fn history(fact: &UpdateFact, rule: &RefRule) -> Option<Finding> {
     }
     if name.is_tag() {
         let message = format!("the tag {} must not move once it is published", name.short());
-        return Some(denied("tag-moved", fact, message, &rule.non_fast_forward.line, remedy::tag_moved(name)));
+        return Some(denied(
+            "tag-moved",
+            fact,
+            message,
+            &rule.non_fast_forward.line,
+            remedy::update_denied(name),
+        ));
     }
     if fact.ancestry != Fact::Known(Ancestry::Diverged) {
         return None;
     }
-    let message = format!("{name} would lose commits that it has now ({})", fact.update.old.short());
-    Some(denied("non-fast-forward", fact, message, &rule.non_fast_forward.line, remedy::non_fast_forward(name)))
+    let message = format!(
+        "{name} would lose commits that it has now ({})",
+        fact.update.old.short()
+    );
+    Some(denied(
+        "non-fast-forward",
+        fact,
+        message,
+        &rule.non_fast_forward.line,
+        remedy::non_fast_forward(name),
+    ))
 }
 
 /// A protected branch names commits; a tree or blob there has no history to judge.
@@ -92,7 +129,10 @@ fn unread(policy: &Policy, fact: &UpdateFact) -> Vec<Finding> {
     let previous = unavailable(&fact.previous).filter(|_| policy.protects(&fact.update.name));
     let mut parts: Vec<_> = [commits, ancestry, previous].into_iter().flatten().collect();
     parts.dedup();
-    parts.into_iter().map(|(code, why)| Finding::outage(code.to_owned(), at_ref(fact), why)).collect()
+    parts
+        .into_iter()
+        .map(|(code, why)| Finding::outage(code.to_owned(), at_ref(fact), why))
+        .collect()
 }
 
 fn unavailable<T>(fact: &Fact<T>) -> Option<(&str, &str)> {
@@ -102,13 +142,7 @@ fn unavailable<T>(fact: &Fact<T>) -> Option<(&str, &str)> {
     }
 }
 
-fn denied(
-    code: &'static str,
-    fact: &UpdateFact,
-    message: String,
-    line: &PolicyLine,
-    remedy: Vec<String>,
-) -> Finding {
+fn denied(code: &'static str, fact: &UpdateFact, message: String, line: &PolicyLine, remedy: Vec<String>) -> Finding {
     let mut finding = Finding::new(code, Severity::High, at_ref(fact), message);
     finding.required_by = Some(line.clone());
     finding.remedy = remedy;

@@ -1,11 +1,14 @@
 //! Is every new commit, and every protected tag, signed by a key that may?
 
-use super::{at_commit, at_ref, commits, ruled};
+use super::{at_commit, at_ref, base, commits, ruled};
 use crate::config::{Policy, RefRule};
 use crate::facts::{Fact, Facts, SignatureFact, SignatureState, UpdateFact};
 use crate::feedback::remedy;
 use crate::finding::{Finding, Place, Severity};
-use crate::push::UpdateKind;
+use crate::push::{Oid, RefName, UpdateKind};
+
+/// Stands for the number of commits where the tag object itself is judged.
+const TAG: usize = 0;
 
 /// Checks the commits of every update (and its tag object) whose rule requires signatures.
 ///
@@ -20,7 +23,14 @@ pub fn check(policy: &Policy, facts: &Facts) -> Vec<Finding> {
         let count = new.len();
         for commit in new {
             let what = format!("commit {}", commit.oid.short());
-            findings.extend(judge(&commit.signature, at_commit(update, commit), &what, update, rule, count));
+            findings.extend(judge(
+                &commit.signature,
+                at_commit(update, commit),
+                &what,
+                update,
+                rule,
+                count,
+            ));
         }
         findings.extend(tag(update, rule));
     }
@@ -34,10 +44,26 @@ fn tag(update: &UpdateFact, rule: &RefRule) -> Option<Finding> {
     }
     let Some(tag) = &update.tag else {
         let message = format!("{} is no annotated tag, so nobody signed it", name.short());
-        return Some(finding("unsigned-tag", at_ref(update), message, rule, remedy::unsigned_tag(name)));
+        return Some(finding(
+            "unsigned-tag",
+            at_ref(update),
+            message,
+            rule,
+            remedy::unsigned_tag(name),
+        ));
     };
-    let place = Place { commit: Some(tag.oid), ..at_ref(update) };
-    judge(&tag.signature, place, &format!("tag {}", name.short()), update, rule, 1)
+    let place = Place {
+        commit: Some(tag.oid),
+        ..at_ref(update)
+    };
+    judge(
+        &tag.signature,
+        place,
+        &format!("tag {}", name.short()),
+        update,
+        rule,
+        TAG,
+    )
 }
 
 fn judge(
@@ -55,11 +81,24 @@ fn judge(
         Fact::Unavailable { code, why } => return Some(Finding::outage(code.clone(), place, why.clone())),
     };
     let (code, problem) = code(fact.state);
-    let code = if code == "unsigned-commit" && name.is_tag() && update.tag.is_some() { "unsigned-tag" } else { code };
-    let detail = if fact.detail.is_empty() { String::new() } else { format!(": {}", fact.detail) };
+    let code = if code == "unsigned-commit" && name.is_tag() && update.tag.is_some() {
+        "unsigned-tag"
+    } else {
+        code
+    };
+    let detail = if fact.detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", fact.detail)
+    };
     let message = format!("{what} on {name} {problem}{detail}");
-    let base = (!update.update.old.is_zero()).then_some(update.update.old);
-    Some(finding(code, place, message, rule, remedy::signature(fact.state, name, base, count)))
+    Some(finding(
+        code,
+        place,
+        message,
+        rule,
+        mend(fact, name, base(update), count),
+    ))
 }
 
 /// The stable code and the words for each state of a signature.
@@ -78,6 +117,24 @@ pub fn code(state: SignatureState) -> (&'static str, &'static str) {
         SignatureState::Malformed => ("malformed-signature", "carries a signature that is not well-formed"),
         SignatureState::OutsideTime => ("signature-time", "claims a time that lies in the future"),
         SignatureState::Disagreement => ("verifiers-disagree", "has a signature on which two verifiers disagree"),
+    }
+}
+
+/// The commands that mend this state on this branch.
+fn mend(fact: &SignatureFact, name: &RefName, base: Option<Oid>, count: usize) -> Vec<String> {
+    let key = fact.key.as_deref();
+    match fact.state {
+        _ if name.is_tag() && count == TAG => remedy::unsigned_tag(name),
+        SignatureState::Good | SignatureState::NotAsked => Vec::new(),
+        SignatureState::Unsigned => remedy::unsigned(name, base, count),
+        SignatureState::Bad | SignatureState::Malformed => remedy::bad_signature(name, base),
+        SignatureState::Expired => remedy::expired_key(name, base, key),
+        SignatureState::Revoked => remedy::revoked_key(name, base),
+        SignatureState::UnknownKey => remedy::unknown_key(name, key),
+        SignatureState::WeakAlgorithm => remedy::weak_algorithm(name, base),
+        SignatureState::WrongUsage | SignatureState::Untrusted => remedy::unfit_key(name, base),
+        SignatureState::OutsideTime => remedy::outside_time(name, base),
+        SignatureState::Disagreement => remedy::unfit_key(name, base),
     }
 }
 

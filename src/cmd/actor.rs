@@ -18,7 +18,12 @@ const SERVERS: [(Server, &str, Option<&str>, Option<&str>); 7] = [
     (Server::Gitea, "GITEA_PUSHER_NAME", None, None),
     (Server::Gitolite, "GL_USER", Some("GL_REPO"), None),
     (Server::Bitbucket, "BB_USER_NAME", None, None),
-    (Server::Phorge, "PHABRICATOR_USER", None, Some("PHABRICATOR_REMOTE_PROTOCOL")),
+    (
+        Server::Phorge,
+        "PHABRICATOR_USER",
+        None,
+        Some("PHABRICATOR_REMOTE_PROTOCOL"),
+    ),
     (Server::HttpBackend, "REMOTE_USER", None, None),
 ];
 
@@ -31,7 +36,11 @@ pub fn actor(lookup: Lookup<'_>, account: impl FnOnce() -> String) -> Result<Act
         let name = lookup(name)?;
         also.map_or(Some(()), |also| lookup(also).map(|_| ()))?;
         let protocol = protocol.and_then(lookup);
-        Some(Actor { server: *server, name: bounded(name), protocol: protocol.map(bounded) })
+        Some(Actor {
+            server: *server,
+            name: bounded(name),
+            protocol: protocol.map(bounded),
+        })
     });
     let mut present: Vec<Actor> = present.collect();
     // A forge behind a web server has the web server's REMOTE_USER too: the forge knows better.
@@ -42,23 +51,38 @@ pub fn actor(lookup: Lookup<'_>, account: impl FnOnce() -> String) -> Result<Act
         return Err(CommandError::Outage(Outage {
             code: "actor-ambiguous",
             what: "cannot tell who pushes".into(),
-            why: format!("identity variables of {:?} and {:?} are both set", present[0].server, present[1].server),
+            why: format!(
+                "identity variables of {:?} and {:?} are both set",
+                present[0].server, present[1].server
+            ),
             next: "unset those of the server that does not run this hook".into(),
         }));
     }
-    Ok(present.pop().unwrap_or_else(|| Actor { server: Server::Plain, name: account(), protocol: None }))
+    Ok(present.pop().unwrap_or_else(|| Actor {
+        server: Server::Plain,
+        name: account(),
+        protocol: None,
+    }))
 }
 
 /// The push options that the client sent: at most 64 of at most 1,024 bytes, the rest is cut.
 ///
 /// <https://git-scm.com/docs/githooks#pre-receive>
 pub fn options(lookup: Lookup<'_>) -> Vec<String> {
-    let count: usize = lookup("GIT_PUSH_OPTION_COUNT").and_then(|n| n.parse().ok()).unwrap_or(0);
-    (0..count.min(64)).filter_map(|at| lookup(&format!("GIT_PUSH_OPTION_{at}"))).map(bounded).collect()
+    let count: usize = lookup("GIT_PUSH_OPTION_COUNT")
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    (0..count.min(64))
+        .filter_map(|at| lookup(&format!("GIT_PUSH_OPTION_{at}")))
+        .map(bounded)
+        .collect()
 }
 
 fn bounded(mut text: String) -> String {
-    let end = (0..=text.len().min(1024)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let end = (0..=text.len().min(1024))
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0);
     text.truncate(end);
     text
 }
@@ -76,12 +100,20 @@ mod tests {
     #[test]
     fn each_server_is_told_by_its_variables() {
         let cases = [
-            (&[("GL_ID", "key-1"), ("GL_USERNAME", "ann"), ("GL_PROTOCOL", "ssh")][..], Server::Gitlab, "ann"),
+            (
+                &[("GL_ID", "key-1"), ("GL_USERNAME", "ann"), ("GL_PROTOCOL", "ssh")][..],
+                Server::Gitlab,
+                "ann",
+            ),
             (&[("GITHUB_USER_LOGIN", "bob")], Server::Ghes, "bob"),
             (&[("GITEA_PUSHER_NAME", "cyd")], Server::Gitea, "cyd"),
             (&[("GL_USER", "dan"), ("GL_REPO", "r")], Server::Gitolite, "dan"),
             (&[("REMOTE_USER", "eve")], Server::HttpBackend, "eve"),
-            (&[("REMOTE_USER", "proxy"), ("GITEA_PUSHER_NAME", "fay")], Server::Gitea, "fay"),
+            (
+                &[("REMOTE_USER", "proxy"), ("GITEA_PUSHER_NAME", "fay")],
+                Server::Gitea,
+                "fay",
+            ),
             (&[], Server::Plain, "os-account"),
         ];
         for (env, server, name) in cases {
@@ -98,7 +130,13 @@ mod tests {
 
     #[test]
     fn options_are_bounded() {
-        let lookup = |name: &str| Some(if name == "GIT_PUSH_OPTION_COUNT" { "99999".into() } else { "ä".repeat(4000) });
+        let lookup = |name: &str| {
+            Some(if name == "GIT_PUSH_OPTION_COUNT" {
+                "99999".into()
+            } else {
+                "ä".repeat(4000)
+            })
+        };
         let options = options(&lookup);
         assert_eq!(options.len(), 64);
         assert!(options.iter().all(|o| o.len() <= 1024));

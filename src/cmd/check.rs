@@ -9,8 +9,8 @@ use super::output::{Format, Output};
 use super::{git, open, process, publish};
 use crate::config::Bounds;
 use crate::decision::{self, Decision, Verdict};
-use crate::feedback;
 use crate::facts::SignatureFact;
+use crate::feedback;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::pipeline::{self, World};
@@ -53,7 +53,11 @@ const ACCOUNT_CODES: [&str; 2] = ["not-allowed-to-push", "pusher-not-signer"];
 pub fn run(args: &CheckArgs, now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
     let git_dir = git::ask(Path::new("."), &["rev-parse", "--absolute-git-dir"])?;
     let git_dir = PathBuf::from(git_dir.ok_or_else(|| {
-        CommandError::usage("not-a-work-tree", "this folder is in no Git repository", "run it in your clone")
+        CommandError::usage(
+            "not-a-work-tree",
+            "this folder is in no Git repository",
+            "run it in your clone",
+        )
     })?);
     let update = update(args)?;
     let gate = publish::fetch(&git_dir, &args.remote, args.offline)?;
@@ -61,7 +65,11 @@ pub fn run(args: &CheckArgs, now: Timestamp, out: &mut Output) -> Result<Outcome
         id: "check".into(),
         repository: args.remote.clone(),
         received_at: now,
-        actor: Actor { server: Server::Plain, name: args.account.clone().unwrap_or_default(), protocol: None },
+        actor: Actor {
+            server: Server::Plain,
+            name: args.account.clone().unwrap_or_default(),
+            protocol: None,
+        },
         options: Vec::new(),
         updates: vec![update],
     };
@@ -81,7 +89,7 @@ pub fn run(args: &CheckArgs, now: Timestamp, out: &mut Output) -> Result<Outcome
 }
 
 fn tell(args: &CheckArgs, push: &Push, decision: &Decision, out: &mut Output) {
-    for line in feedback::push(push, decision).lines() {
+    for line in feedback::decided(push, decision).lines() {
         out.line(line);
     }
     if decision.verdict == Verdict::Allow {
@@ -94,7 +102,9 @@ fn tell(args: &CheckArgs, push: &Push, decision: &Decision, out: &mut Output) {
 
 /// Drops the findings that depend on the account; nobody said which it is.
 fn forget_account(decision: &mut Decision) {
-    decision.findings.retain(|finding| !ACCOUNT_CODES.contains(&finding.code.as_ref()));
+    decision
+        .findings
+        .retain(|finding| !ACCOUNT_CODES.contains(&finding.code.as_ref()));
     if !decision.findings.iter().any(|finding| finding.denies) {
         decision.verdict = Verdict::Allow;
         decision.outage = false;
@@ -103,7 +113,10 @@ fn forget_account(decision: &mut Decision) {
 
 async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Result<Decision, CommandError> {
     let (policy, policy_text) = open::policy(&gate.join("policy.toml"))?;
-    let repository = Tracking { inner: Gate::open(git_dir, None)?, remote: args.remote.clone() };
+    let repository = Tracking {
+        inner: Gate::open(git_dir, None)?,
+        remote: args.remote.clone(),
+    };
     let keyring = OneVerifier(FolderKeyring::open(&gate.join("keyring"))?);
     // Nothing of a dry run is kept: the store only answers "nothing known yet".
     let scratch = gate.join(format!("check-{}.db", std::process::id()));
@@ -135,25 +148,43 @@ fn update(args: &CheckArgs) -> Result<RefUpdate, CommandError> {
         Some(name) => format!("refs/heads/{name}"),
         None => branch()?.ok_or_else(|| bad_range("HEAD is on no branch", "name the ref with --ref"))?,
     };
-    let name: RefName = name.parse().map_err(|e: crate::push::Invalid| bad_range(&e.to_string(), "correct --ref"))?;
+    let name: RefName = name
+        .parse()
+        .map_err(|e: crate::push::Invalid| bad_range(&e.to_string(), "correct --ref"))?;
     let tracking = format!("refs/remotes/{}/{}", args.remote, name.short());
     let (base, tip) = match args.range.as_deref().map(|range| range.split_once("..")) {
         Some(Some((base, tip))) => (base.to_owned(), if tip.is_empty() { "HEAD" } else { tip }.to_owned()),
-        Some(None) => return Err(bad_range("it is not BASE..TIP", "write two revisions with .. between them")),
+        Some(None) => {
+            return Err(bad_range(
+                "it is not BASE..TIP",
+                "write two revisions with .. between them",
+            ));
+        }
         None => (tracking, "HEAD".to_owned()),
     };
-    let resolve = |rev: &str| git::ask(here, &["rev-parse", "--verify", "--quiet", &format!("{rev}^{{commit}}")]);
+    let resolve = |rev: &str| {
+        git::ask(
+            here,
+            &["rev-parse", "--verify", "--quiet", &format!("{rev}^{{commit}}")],
+        )
+    };
     let new: Oid = resolve(&tip)?
         .and_then(|oid| oid.parse().ok())
         .ok_or_else(|| bad_range(&format!("{tip} names no commit"), "check the spelling"))?;
     let old = match resolve(&base)?.and_then(|oid| oid.parse().ok()) {
         Some(oid) => oid,
-        None if args.range.is_some() => return Err(bad_range(&format!("{base} names no commit"), "check the spelling")),
+        None if args.range.is_some() => {
+            return Err(bad_range(&format!("{base} names no commit"), "check the spelling"));
+        }
         // The remote has no such branch yet: it would be created.
         None => Oid::from_bytes(&vec![0; new.as_bytes().len()]).map_err(|e| bad_range(&e.to_string(), ""))?,
     };
     if old == new {
-        return Err(CommandError::usage("nothing-to-push", format!("{name} is already there at {}", new.short()), ""));
+        return Err(CommandError::usage(
+            "nothing-to-push",
+            format!("{name} is already there at {}", new.short()),
+            "",
+        ));
     }
     Ok(RefUpdate { name, old, new })
 }

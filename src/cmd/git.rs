@@ -11,7 +11,10 @@ use std::process::Output;
 /// `git-missing` if the program cannot be started.
 pub fn ask(dir: &Path, args: &[&str]) -> Result<Option<String>, CommandError> {
     let output = run(dir, args)?;
-    Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned()))
+    Ok(output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned()))
 }
 
 /// Runs git in a folder.
@@ -19,7 +22,10 @@ pub fn ask(dir: &Path, args: &[&str]) -> Result<Option<String>, CommandError> {
 /// # Errors
 /// `git-missing` if the program cannot be started.
 pub fn run(dir: &Path, args: &[&str]) -> Result<Output, CommandError> {
-    #[expect(clippy::disallowed_methods, reason = "commands may start git; git answers what only it knows")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "commands may start git; git answers what only it knows"
+    )]
     let mut command = std::process::Command::new("git");
     command.arg("-C").arg(dir).args(args).output().map_err(|e| {
         CommandError::Outage(Outage {

@@ -15,7 +15,7 @@ use crate::decision::Verdict;
 use crate::feedback;
 use crate::pipeline::{self, Received, World};
 use crate::port::{EntryRecord, Outage, Store};
-use crate::push::{Oid, Push, RefName, Server, Timestamp, read_updates};
+use crate::push::{Oid, Push, RefName, Timestamp, read_updates};
 use crate::scan::{RuleSet, Scanner};
 use crate::worker;
 use std::io::Read;
@@ -49,10 +49,13 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
     let updates = read_updates(&input()?).map_err(|e| outage("malformed-hook-input", e.to_string()))?;
     let home = home()?;
     let actor = actor::actor(&process::variable, process::account)?;
-    let server = actor.server;
     let settings = open::settings(&home)?;
     let push = Push {
-        id: ulid::Ulid::from_parts(now.unix().unsigned_abs() * 1000, u128::from_le_bytes(half(process::random()?))).to_string(),
+        id: ulid::Ulid::from_parts(
+            now.unix().unsigned_abs() * 1000,
+            u128::from_le_bytes(half(process::random()?)),
+        )
+        .to_string(),
         repository: settings.resource,
         received_at: now,
         actor,
@@ -60,20 +63,14 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
         updates,
     };
     let received = open::runtime()?.block_on(decide(&home, push, now))?;
-    for line in feedback::push(&received.facts.push, &received.decision).lines() {
-        out.note(prefixed(server, line));
+    for line in feedback::decided(&received.facts.push, &received.decision).lines() {
+        out.note(line);
     }
     Ok(match received.decision.verdict {
         Verdict::Allow => Outcome::Yes,
         Verdict::Deny if received.decision.outage => return Err(CommandError::Denied),
         Verdict::Deny => Outcome::No,
     })
-}
-
-/// GitLab shows its users only lines with this prefix.
-/// <https://docs.gitlab.com/administration/server_hooks/#custom-error-messages>
-fn prefixed(server: Server, line: &str) -> String {
-    if server == Server::Gitlab { format!("GL-HOOK-ERR: {line}") } else { line.to_owned() }
 }
 
 async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, CommandError> {
@@ -124,7 +121,10 @@ fn reference_transaction(phase: &str) -> Result<Outcome, CommandError> {
         match phase {
             "prepared" => prepared(&home, &moves, &pending),
             "committed" => {
-                let moved = pending.into_iter().filter(|entry| moves.iter().any(|m| m.is(entry))).collect();
+                let moved = pending
+                    .into_iter()
+                    .filter(|entry| moves.iter().any(|m| m.is(entry)))
+                    .collect();
                 let signer = open::signer(&home)?;
                 let gate = settle::gate(&home)?;
                 worker::publish(&store, &signer, &gate, moved).await?;
@@ -154,13 +154,19 @@ fn moves(input: &[u8], policy: &Policy) -> Result<Vec<Move>, CommandError> {
         let text = String::from_utf8_lossy(line);
         let mut parts = text.splitn(3, ' ');
         let (Some(old), Some(new), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(outage("malformed-hook-input", format!("not `old new ref`: {} bytes", line.len())).into());
+            return Err(outage(
+                "malformed-hook-input",
+                format!("not `old new ref`: {} bytes", line.len()),
+            )
+            .into());
         };
         let Ok(name) = name.parse::<RefName>() else { continue };
         if !policy.protects(&name) {
             continue;
         }
-        let new = new.parse().map_err(|_| not_through_the_gate(&name, "it would become a symbolic ref"))?;
+        let new = new
+            .parse()
+            .map_err(|_| not_through_the_gate(&name, "it would become a symbolic ref"))?;
         let old: Option<Oid> = old.parse().ok().filter(|oid: &Oid| !oid.is_zero());
         moves.push(Move { name, old, new });
     }
@@ -193,13 +199,11 @@ fn not_through_the_gate(name: &RefName, why: &str) -> CommandError {
 }
 
 /// Voids what this receive-pack had pending and did not move.
-async fn aborted(
-    store: &impl Store,
-    moves: &[Move],
-    pending: &[EntryRecord],
-) -> Result<Outcome, CommandError> {
+async fn aborted(store: &impl Store, moves: &[Move], pending: &[EntryRecord]) -> Result<Outcome, CommandError> {
     let owner = process::owner();
-    let own = pending.iter().filter(|entry| entry.owner == owner && moves.iter().any(|m| m.is(entry)));
+    let own = pending
+        .iter()
+        .filter(|entry| entry.owner == owner && moves.iter().any(|m| m.is(entry)));
     let ids: Vec<String> = own.map(|entry| entry.id.clone()).collect();
     if !ids.is_empty() {
         store.void(&ids).await?;

@@ -2,7 +2,7 @@
 
 use super::error::CommandError;
 use super::home::Home;
-use crate::config::{Policy, Settings, render};
+use crate::config::{Policy, Settings, render_errors};
 use crate::decision::POLICY_FILE;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
@@ -18,12 +18,14 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// `runtime-unavailable`.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Outage> {
-    tokio::runtime::Builder::new_current_thread().build().map_err(|e| Outage {
-        code: "runtime-unavailable",
-        what: "cannot start the runtime".into(),
-        why: e.to_string(),
-        next: "check the limits of this account (ulimit -a)".into(),
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|e| Outage {
+            code: "runtime-unavailable",
+            what: "cannot start the runtime".into(),
+            why: e.to_string(),
+            next: "check the limits of this account (ulimit -a)".into(),
+        })
 }
 
 /// Reads a small file of the installation (at most 4 MiB: no policy or key is larger).
@@ -55,7 +57,7 @@ pub fn policy(path: &Path) -> Result<(Policy, String), CommandError> {
         Err(errors) => Err(CommandError::Outage(Outage {
             code: "policy-invalid",
             what: format!("the policy {} is not valid", path.display()),
-            why: format!("{} errors\n{}", errors.len(), render(POLICY_FILE, &errors)),
+            why: format!("{} errors\n{}", errors.len(), render_errors(POLICY_FILE, &errors)),
             next: "correct it, then run: lychgate init --check".into(),
         })),
     }
@@ -70,7 +72,7 @@ pub fn settings(home: &Home) -> Result<Settings, Outage> {
     Settings::parse("gate.toml", &text).map_err(|errors| Outage {
         code: "settings-invalid",
         what: format!("{} is not valid", home.settings().display()),
-        why: render("gate.toml", &errors),
+        why: render_errors("gate.toml", &errors),
         next: "correct it, then run: lychgate init --check".into(),
     })
 }
@@ -87,7 +89,10 @@ pub fn fingerprint_key(path: &Path) -> Result<FingerprintKey, Outage> {
     let valid = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
     let pairs = valid.then(|| digits.as_bytes().chunks(2));
     for (byte, pair) in key.iter_mut().zip(pairs.into_iter().flatten()) {
-        *byte = std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()).unwrap_or(0);
+        *byte = std::str::from_utf8(pair)
+            .ok()
+            .and_then(|p| u8::from_str_radix(p, 16).ok())
+            .unwrap_or(0);
     }
     if !valid {
         return Err(Outage {

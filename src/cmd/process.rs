@@ -20,7 +20,9 @@ pub fn variable(name: &str) -> Option<String> {
 
 /// The account that this process runs as, from its uid, since variables could be the pusher's.
 pub fn account() -> String {
-    let Ok(uid) = std::fs::metadata("/proc/self").map(|meta| meta.uid()) else { return "unknown".into() };
+    let Ok(uid) = std::fs::metadata("/proc/self").map(|meta| meta.uid()) else {
+        return "unknown".into();
+    };
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -76,7 +78,9 @@ fn describe(pid: u32) -> Option<String> {
 }
 
 fn boot_id() -> Option<String> {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// (parent, start time in clock ticks since boot) of a process.
@@ -87,10 +91,16 @@ fn stat(pid: u32) -> Option<(u32, String)> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     // A zombie moves no ref.
     let (state, parent, start) = (fields.first()?, fields.get(1)?, fields.get(19)?);
-    if *state == "Z" { None } else { Some((parent.parse().ok()?, (*start).to_owned())) }
+    if *state == "Z" {
+        None
+    } else {
+        Some((parent.parse().ok()?, (*start).to_owned()))
+    }
 }
 
 fn is_receive_pack(pid: u32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|&b| b == 0).take(3).any(|part| part.ends_with(b"receive-pack"))
+    line.split(|&b| b == 0)
+        .take(3)
+        .any(|part| part.ends_with(b"receive-pack"))
 }

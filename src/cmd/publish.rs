@@ -44,15 +44,25 @@ pub fn write(home: &Home) -> Result<(), CommandError> {
 fn fast_import(git_dir: &Path, stream: &[u8]) -> Result<(), CommandError> {
     #[expect(clippy::disallowed_methods, reason = "commands may start git")]
     let mut command = std::process::Command::new("git");
-    command.arg("-C").arg(git_dir).args(["fast-import", "--quiet", "--force"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    command
+        .arg("-C")
+        .arg(git_dir)
+        .args(["fast-import", "--quiet", "--force"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
     // A failed write shows in the exit status too, with git's own reason.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(stream));
     let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
+    Err(failed(std::io::Error::other(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    )))
 }
 
 fn collect(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> std::io::Result<()> {
@@ -109,7 +119,9 @@ pub fn fetch(git_dir: &Path, remote: &str, offline: bool) -> Result<PathBuf, Com
 
 fn extract(git_dir: &Path, folder: &Path, name: &str) -> Result<(), String> {
     // Names come from the remote: none may lead out of the folder.
-    let plain = name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    let plain = name
+        .split('/')
+        .all(|part| !part.is_empty() && part != "." && part != "..");
     if !plain {
         return Err(format!("the gate has a file with the name {name:?}"));
     }

@@ -59,7 +59,15 @@ pub async fn recover(home: &Home, store: &SqliteStore, repository: &GitGate, now
     }
     let signer = open::signer(home)?;
     let gate = gate(home)?;
-    worker::recover(store, &signer, &gate, |name| repository.ref_target(name), process::is_alive, now).await?;
+    worker::recover(
+        store,
+        &signer,
+        &gate,
+        |name| repository.ref_target(name),
+        process::is_alive,
+        now,
+    )
+    .await?;
     Ok(())
 }
 
@@ -93,12 +101,22 @@ pub fn start(home: &Home) -> Result<(), Outage> {
         next: "run: lychgate settle --repo <this repository>".into(),
     };
     let program = std::env::current_exe().map_err(fail)?;
-    #[expect(clippy::disallowed_methods, reason = "the command starts itself again, in the background")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command starts itself again, in the background"
+    )]
     let mut command = std::process::Command::new(program);
     // Its own process group: a signal to the pusher's session does not end it. No inherited streams: the
     // connection would stay open for it.
     command.args(["settle", "--repo"]).arg(&home.git_dir);
-    command.env_remove("GIT_QUARANTINE_PATH").env_remove("GIT_OBJECT_DIRECTORY").env_remove("GIT_DIR");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command
+        .env_remove("GIT_QUARANTINE_PATH")
+        .env_remove("GIT_OBJECT_DIRECTORY")
+        .env_remove("GIT_DIR");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
     command.spawn().map(|_| ()).map_err(fail)
 }

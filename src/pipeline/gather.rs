@@ -43,7 +43,12 @@ where
             previous,
         });
     }
-    Facts { push, commits, updates, scan: Fact::Known(scan) }
+    Facts {
+        push,
+        commits,
+        updates,
+        scan: Fact::Known(scan),
+    }
 }
 
 /// The scanner as the repository's visitor.
@@ -69,14 +74,23 @@ where
 {
     let known = known(world, &push.updates)?;
     let visitor = Visitor(world.scanner);
-    let inspected = world.repository.inspect(&push.updates, &known, &world.policy.bounds, &visitor)?;
-    let older: Vec<Oid> = inspected.commits.iter().filter(|c| !c.in_quarantine).map(|c| c.oid).collect();
+    let inspected = world
+        .repository
+        .inspect(&push.updates, &known, &world.policy.bounds, &visitor)?;
+    let older: Vec<Oid> = inspected
+        .commits
+        .iter()
+        .filter(|c| !c.in_quarantine)
+        .map(|c| c.oid)
+        .collect();
     if older.is_empty() {
         return Ok((inspected, None));
     }
     let cleared: BTreeSet<Oid> = world.store.scanned(&older, world.rule_set).await?.into_iter().collect();
     let unscanned: Vec<Oid> = older.into_iter().filter(|oid| !cleared.contains(oid)).collect();
-    let introduced = world.repository.introduced(&unscanned, &world.policy.bounds, &visitor)?;
+    let introduced = world
+        .repository
+        .introduced(&unscanned, &world.policy.bounds, &visitor)?;
     Ok((inspected, Some(introduced)))
 }
 
@@ -91,7 +105,10 @@ fn known<R: Repository, K, S>(world: &World<'_, R, K, S>, updates: &[RefUpdate])
     }
     let of = |update: &RefUpdate| {
         let wanted = Requirements::of(world.policy, &update.name);
-        tips.iter().filter(|(has, _)| has.covers(&wanted)).map(|(_, oid)| *oid).collect()
+        tips.iter()
+            .filter(|(has, _)| has.covers(&wanted))
+            .map(|(_, oid)| *oid)
+            .collect()
     };
     Ok(updates.iter().map(of).collect())
 }
@@ -130,16 +147,33 @@ fn unread(push: Push, outage: &Outage) -> Facts {
     let code = || outage.code.to_owned();
     let update = |update: &RefUpdate| UpdateFact {
         update: update.clone(),
-        ancestry: Fact::Unavailable { code: code(), why: why.clone() },
-        commits: Fact::Unavailable { code: code(), why: why.clone() },
+        ancestry: Fact::Unavailable {
+            code: code(),
+            why: why.clone(),
+        },
+        commits: Fact::Unavailable {
+            code: code(),
+            why: why.clone(),
+        },
         tag: None,
         commit: None,
         tree: None,
-        previous: Fact::Unavailable { code: code(), why: why.clone() },
+        previous: Fact::Unavailable {
+            code: code(),
+            why: why.clone(),
+        },
     };
     let updates = push.updates.iter().map(update).collect();
-    let scan = Fact::Unavailable { code: code(), why: why.clone() };
-    Facts { push, commits: Vec::new(), updates, scan }
+    let scan = Fact::Unavailable {
+        code: code(),
+        why: why.clone(),
+    };
+    Facts {
+        push,
+        commits: Vec::new(),
+        updates,
+        scan,
+    }
 }
 
 /// The strict reader's view of every new commit; signatures judged where a rule asks, on all cores.
@@ -150,24 +184,42 @@ where
     S: Store,
 {
     let asked = asked(world.policy, push, inspected);
-    let judge = Judge { keyring: world.keyring, received_at: push.received_at, skew: world.policy.skew_seconds.value };
-    let work: Vec<(&NewCommit, bool)> =
-        inspected.commits.iter().enumerate().map(|(at, c)| (c, asked.contains(&(at as u32)))).collect();
+    let judge = Judge {
+        keyring: world.keyring,
+        received_at: push.received_at,
+        skew: world.policy.skew_seconds.value,
+    };
+    let work: Vec<(&NewCommit, bool)> = inspected
+        .commits
+        .iter()
+        .enumerate()
+        .map(|(at, c)| (c, asked.contains(&(at as u32))))
+        .collect();
     // Below this a thread costs more than it saves: a verification takes about 0.1 to 0.3 ms.
     const FEW: usize = 16;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     if work.len() <= FEW || threads == 1 {
-        return work.iter().map(|(commit, asked)| judge.commit(commit, *asked)).collect();
+        return work
+            .iter()
+            .map(|(commit, asked)| judge.commit(commit, *asked))
+            .collect();
     }
     let share = work.len().div_ceil(threads);
     std::thread::scope(|scope| {
         let handles: Vec<_> = work
             .chunks(share)
-            .map(|part| (part, scope.spawn(|| part.iter().map(|(c, a)| judge.commit(c, *a)).collect::<Vec<_>>())))
+            .map(|part| {
+                (
+                    part,
+                    scope.spawn(|| part.iter().map(|(c, a)| judge.commit(c, *a)).collect::<Vec<_>>()),
+                )
+            })
             .collect();
         let joined = handles.into_iter().map(|(part, handle)| {
             // A panic in a verifier must deny, not pass: judge the share again as unavailable.
-            handle.join().unwrap_or_else(|_| part.iter().map(|(c, _)| judge.crashed(c)).collect())
+            handle
+                .join()
+                .unwrap_or_else(|_| part.iter().map(|(c, _)| judge.crashed(c)).collect())
         });
         joined.flatten().collect()
     })
@@ -214,7 +266,10 @@ impl<K: Keyring> Judge<'_, K> {
         match parts {
             None => Fact::Known(state(SignatureState::Unsigned, "")),
             Some(_) if !asked => Fact::Known(state(SignatureState::NotAsked, "")),
-            Some(parts) => match self.keyring.verify(signed(parts, claimed_at), self.received_at, self.skew) {
+            Some(parts) => match self
+                .keyring
+                .verify(signed(parts, claimed_at), self.received_at, self.skew)
+            {
                 Ok(fact) => Fact::Known(fact),
                 Err(outage) => unavailable(&outage),
             },
@@ -224,22 +279,40 @@ impl<K: Keyring> Judge<'_, K> {
     fn crashed(&self, new: &NewCommit) -> CommitFact {
         let why = "a verifier crashed on this push".to_owned();
         CommitFact {
-            signature: Fact::Unavailable { code: "verifier-crashed".into(), why },
+            signature: Fact::Unavailable {
+                code: "verifier-crashed".into(),
+                why,
+            },
             ..unusable(new, "it was not read to its end".into())
         }
     }
 }
 
 fn signed(parts: &SignatureParts, claimed_at: Timestamp) -> Signed<'_> {
-    Signed { payload: &parts.payload, signature: &parts.signature, format: parts.format, claimed_at }
+    Signed {
+        payload: &parts.payload,
+        signature: &parts.signature,
+        format: parts.format,
+        claimed_at,
+    }
 }
 
 fn unavailable<T>(outage: &Outage) -> Fact<T> {
-    Fact::Unavailable { code: outage.code.to_owned(), why: format!("{}: {}", outage.what, outage.why) }
+    Fact::Unavailable {
+        code: outage.code.to_owned(),
+        why: format!("{}: {}", outage.what, outage.why),
+    }
 }
 
 fn state(state: SignatureState, detail: &str) -> SignatureFact {
-    SignatureFact { state, key: None, principal: None, emails: Vec::new(), detail: detail.to_owned(), first_use: false }
+    SignatureFact {
+        state,
+        key: None,
+        principal: None,
+        emails: Vec::new(),
+        detail: detail.to_owned(),
+        first_use: false,
+    }
 }
 
 fn unusable(new: &NewCommit, why: String) -> CommitFact {
@@ -259,7 +332,11 @@ fn unusable(new: &NewCommit, why: String) -> CommitFact {
 
 fn tag<R, K: Keyring, S>(world: &World<'_, R, K, S>, push: &Push, seen: &InspectedUpdate) -> Option<TagFact> {
     let (oid, data) = seen.tag.as_ref()?;
-    let judge = Judge { keyring: world.keyring, received_at: push.received_at, skew: world.policy.skew_seconds.value };
+    let judge = Judge {
+        keyring: world.keyring,
+        received_at: push.received_at,
+        skew: world.policy.skew_seconds.value,
+    };
     let tag = match object::tag(data) {
         Ok(tag) => tag,
         Err(malformed) => {
@@ -297,13 +374,20 @@ async fn first_opinions<R, K, S>(
 {
     let mut first: BTreeMap<String, Vec<(&mut Fact<SignatureFact>, SignatureParts, Timestamp)>> = BTreeMap::new();
     for (fact, new) in commits.iter_mut().zip(&inspected.commits) {
-        let Ok(commit) = object::commit(&new.data) else { continue };
+        let Ok(commit) = object::commit(&new.data) else {
+            continue;
+        };
         if let Some((key, parts)) = good_openpgp(&fact.signature, commit.signature) {
-            first.entry(key).or_default().push((&mut fact.signature, parts, commit.committer.time));
+            first
+                .entry(key)
+                .or_default()
+                .push((&mut fact.signature, parts, commit.committer.time));
         }
     }
     for (fact, seen) in tags.iter_mut().zip(&inspected.updates) {
-        let (Some(fact), Some((_, data))) = (fact, &seen.tag) else { continue };
+        let (Some(fact), Some((_, data))) = (fact, &seen.tag) else {
+            continue;
+        };
         let Ok(tag) = object::tag(data) else { continue };
         let at = tag.tagger.map_or(Timestamp::from_unix(0), |tagger| tagger.time);
         if let Some((key, parts)) = good_openpgp(&fact.signature, tag.signature) {
@@ -316,7 +400,10 @@ async fn first_opinions<R, K, S>(
     let used = match world.store.used_keys().await {
         Ok(used) => used,
         Err(outage) => {
-            first.into_values().flatten().for_each(|(fact, ..)| *fact = unavailable(&outage));
+            first
+                .into_values()
+                .flatten()
+                .for_each(|(fact, ..)| *fact = unavailable(&outage));
             return;
         }
     };
@@ -368,10 +455,21 @@ fn scan<R, K, S>(
     inspected: &Inspected<Match>,
     introduced: Option<Introduced<Match>>,
 ) -> ScanFact {
-    let names = push.updates.iter().filter(|update| !update.new.is_zero()).flat_map(|update| {
-        let place = Place { ref_name: Some(update.name.clone()), ..Place::default() };
-        world.scanner.scan(update.name.as_str().as_bytes()).into_iter().map(move |m| (place.clone(), m))
-    });
+    let names = push
+        .updates
+        .iter()
+        .filter(|update| !update.new.is_zero())
+        .flat_map(|update| {
+            let place = Place {
+                ref_name: Some(update.name.clone()),
+                ..Place::default()
+            };
+            world
+                .scanner
+                .scan(update.name.as_str().as_bytes())
+                .into_iter()
+                .map(move |m| (place.clone(), m))
+        });
     let mut objects = inspected.objects;
     let mut bytes = inspected.bytes;
     let mut bounds = inspected.bounds.clone();
@@ -387,7 +485,13 @@ fn scan<R, K, S>(
     secrets.sort_by(|a, b| (&a.place, &a.rule, &a.fingerprint).cmp(&(&b.place, &b.rule, &b.fingerprint)));
     secrets.dedup();
     bounds.sort();
-    ScanFact { rule_set: world.rule_set.to_owned(), objects, bytes, secrets, bounds }
+    ScanFact {
+        rule_set: world.rule_set.to_owned(),
+        objects,
+        bytes,
+        secrets,
+        bounds,
+    }
 }
 
 fn secret(mut place: Place, hit: Match) -> SecretFact {

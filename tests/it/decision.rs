@@ -42,7 +42,11 @@ fn signature(state: SignatureState) -> Fact<SignatureFact> {
 }
 
 fn commit(state: SignatureState, email: &str) -> CommitFact {
-    let who = Identity { name: "Ann".into(), email: email.into(), time: Timestamp::from_unix(1_700_000_000) };
+    let who = Identity {
+        name: "Ann".into(),
+        email: email.into(),
+        time: Timestamp::from_unix(1_700_000_000),
+    };
     CommitFact {
         oid: oid('c'),
         tree: oid('d'),
@@ -57,21 +61,33 @@ fn commit(state: SignatureState, email: &str) -> CommitFact {
 
 /// A push by `ann` of one well signed commit, ref and ids as given.
 fn facts(name: &str, old: Oid, new: Oid) -> Facts {
-    let update = RefUpdate { name: name.parse().unwrap(), old, new };
+    let update = RefUpdate {
+        name: name.parse().unwrap(),
+        old,
+        new,
+    };
     let deleted = new.is_zero();
     Facts {
         push: Push {
             id: "01J".into(),
             repository: "git+https://git.example.com/a/b".into(),
             received_at: Timestamp::from_unix(1_800_000_000),
-            actor: Actor { server: Server::Plain, name: "ann".into(), protocol: None },
+            actor: Actor {
+                server: Server::Plain,
+                name: "ann".into(),
+                protocol: None,
+            },
             options: vec![],
             updates: vec![update.clone()],
         },
         commits: vec![commit(SignatureState::Good, "ann@example.com")],
         updates: vec![UpdateFact {
             update,
-            ancestry: Fact::Known(if old.is_zero() || deleted { Ancestry::None } else { Ancestry::FastForward }),
+            ancestry: Fact::Known(if old.is_zero() || deleted {
+                Ancestry::None
+            } else {
+                Ancestry::FastForward
+            }),
             commits: Fact::Known(if deleted { vec![] } else { vec![0] }),
             tag: None,
             commit: (!deleted).then_some(oid('c')),
@@ -93,7 +109,12 @@ fn main_push() -> Facts {
 }
 
 fn codes(decision: &Decision) -> Vec<&str> {
-    decision.findings.iter().filter(|f| f.denies).map(|f| f.code.as_ref()).collect()
+    decision
+        .findings
+        .iter()
+        .filter(|f| f.denies)
+        .map(|f| f.code.as_ref())
+        .collect()
 }
 
 fn denied_with(facts: &Facts) -> Vec<String> {
@@ -139,8 +160,14 @@ fn each_signature_state_but_good_denies_with_its_code() {
 #[test]
 fn protection_denies_each_forbidden_move() {
     let zero = "0".repeat(40).parse().unwrap();
-    assert_eq!(denied_with(&facts("refs/heads/main", oid('a'), zero)), ["ref-deletion-denied"]);
-    assert_eq!(denied_with(&facts("refs/lychgate/gate", oid('a'), oid('c'))), ["reserved-ref"]);
+    assert_eq!(
+        denied_with(&facts("refs/heads/main", oid('a'), zero)),
+        ["ref-deletion-denied"]
+    );
+    assert_eq!(
+        denied_with(&facts("refs/lychgate/gate", oid('a'), oid('c'))),
+        ["reserved-ref"]
+    );
     assert_eq!(denied_with(&facts("refs/replace/x", zero, oid('c'))), ["reserved-ref"]);
     let mut stranger = main_push();
     stranger.push.actor.name = "mallory".into();
@@ -187,7 +214,10 @@ fn secret(confidence: Confidence) -> SecretFact {
         title: "Example token".into(),
         severity: Severity::High,
         confidence,
-        place: Place { object: Some(oid('e')), ..Place::default() },
+        place: Place {
+            object: Some(oid('e')),
+            ..Place::default()
+        },
         excerpt: "token = [secret]".into(),
         fingerprint: "f".repeat(64),
         revoke: None,
@@ -219,23 +249,42 @@ fn an_allowed_fingerprint_enters_until_it_expires() {
         Policy::parse("policy.toml", &text).unwrap()
     };
     let facts = with_secret(Confidence::High);
-    assert_eq!(decision::judge(&with("2100-01-01T00:00:00Z"), &facts).verdict, Verdict::Allow);
-    assert_eq!(decision::judge(&with("2020-01-01T00:00:00Z"), &facts).verdict, Verdict::Deny);
+    assert_eq!(
+        decision::judge(&with("2100-01-01T00:00:00Z"), &facts).verdict,
+        Verdict::Allow
+    );
+    assert_eq!(
+        decision::judge(&with("2020-01-01T00:00:00Z"), &facts).verdict,
+        Verdict::Deny
+    );
 }
 
 #[test]
 fn what_could_not_be_read_denies_as_an_outage() {
-    let unavailable = || Fact::Unavailable { code: "pack-unreadable".into(), why: "broken".into() };
+    let unavailable = || Fact::Unavailable {
+        code: "pack-unreadable".into(),
+        why: "broken".into(),
+    };
     let mut facts = main_push();
-    facts.scan = Fact::Unavailable { code: "scan-unavailable".into(), why: "broken".into() };
+    facts.scan = Fact::Unavailable {
+        code: "scan-unavailable".into(),
+        why: "broken".into(),
+    };
     let decision = decision::judge(&policy(), &facts);
     assert_eq!((decision.verdict, decision.outage), (Verdict::Deny, true));
     facts.updates[0].commits = unavailable();
     facts.updates[0].commit = None;
     let decision = decision::judge(&policy(), &facts);
-    assert!(decision.outage, "an outage never reads as a verdict about the work: {:?}", codes(&decision));
+    assert!(
+        decision.outage,
+        "an outage never reads as a verdict about the work: {:?}",
+        codes(&decision)
+    );
     facts.push.actor.name = "mallory".into();
-    assert!(!decision::judge(&policy(), &facts).outage, "a real finding beside it is a verdict");
+    assert!(
+        !decision::judge(&policy(), &facts).outage,
+        "a real finding beside it is a verdict"
+    );
 }
 
 #[test]
@@ -249,7 +298,14 @@ fn guarantees_continue_from_the_previous_entry_and_restart_after_a_lapse() {
     let mut facts = main_push();
     facts.updates[0].previous = Fact::Known(Some(vec![since]));
     let decision = decision::judge(&policy(), &facts);
-    let start = |control| decision.accepted[0].guarantees.iter().find(|g| g.control == control).unwrap().since;
+    let start = |control| {
+        decision.accepted[0]
+            .guarantees
+            .iter()
+            .find(|g| g.control == control)
+            .unwrap()
+            .since
+    };
     assert_eq!(start(Control::Signed), oid('1'));
     assert_eq!(start(Control::SecretsScanned), oid('c'));
 }

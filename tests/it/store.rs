@@ -1,5 +1,13 @@
 //! The embedded store: round trips, races, crashes, damage, migration; `store/model.rs` compares it with a model.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may stop where it stands; the other process speaks by standard output"
+)]
+
 mod crash;
 mod model;
 

@@ -1,9 +1,12 @@
 //! The one integration binary: it links once.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod attest;
 mod cli;
 mod crafted;
 mod crash;
+mod decision;
 mod feedback;
 mod git_adapter;
 mod hook;

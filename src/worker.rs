@@ -17,12 +17,12 @@ pub mod reopen;
 pub mod standing;
 pub mod tasks;
 
-pub use ledger::{bundle, check, note, prove};
+pub use ledger::{bundle, check, prove};
 pub use publish::publish;
-pub use recover::{Owner, Recovered, recover};
+pub use recover::{Recovered, recover};
 pub use reopen::{Event, Reopened, reopen, select};
 pub use standing::{Standing, standings, status_list, status_of};
-pub use tasks::{Opinion, work};
+pub use tasks::settle;
 
 use crate::attest::statement::Issuer;
 use crate::port::Outage;

@@ -24,26 +24,17 @@ fn line(entry: &EntryRecord, text: Option<&str>) -> Result<Option<String>, Outag
     Ok(Some(Bundle { envelope }.to_json()))
 }
 
-/// The text of a commit's note: what it held before, then the entry's provenance, then its VSA on the last line.
-///
-/// Unchanged if the VSA is on the last line already; `None` if the entry has no VSA.
+/// The lines of a commit's note: the bundle of the provenance, then that of the VSA, which readers look for on the
+/// last line. Empty if the entry has no VSA.
 ///
 /// # Errors
 /// `store-corrupt` if a stored envelope is none.
-pub fn note(before: &str, entry: &EntryRecord) -> Result<Option<String>, Outage> {
+pub(super) fn note_lines(entry: &EntryRecord) -> Result<Vec<String>, Outage> {
     let Some(vsa) = bundle(entry)? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    if before.lines().last() == Some(vsa.as_str()) {
-        return Ok(Some(before.to_owned()));
-    }
-    let provenance = line(entry, entry.provenance.as_deref())?.unwrap_or_default();
-    let gap = if before.is_empty() || before.ends_with('\n') {
-        ""
-    } else {
-        "\n"
-    };
-    Ok(Some(format!("{before}{gap}{provenance}\n{vsa}\n")))
+    let provenance = line(entry, entry.provenance.as_deref())?;
+    Ok(provenance.into_iter().chain([vsa]).collect())
 }
 
 /// The proof that the leaf at `index` is in the log as of `head`.

@@ -9,17 +9,6 @@ use std::collections::BTreeMap;
 /// Seconds after which an entry whose owner cannot be judged is given up: no push takes a day.
 const GIVEN_UP_AFTER: i64 = 24 * 3600;
 
-/// What is known of the process that decided an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// It runs: the push may still move the ref.
-    Alive,
-    /// It is gone: the push will not move the ref any more.
-    Gone,
-    /// It ran on another host, or before this one was started anew.
-    Unknown,
-}
-
 /// What a recovery did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -38,7 +27,7 @@ pub struct Recovered {
 /// owner is gone, or is unknown for a day; else it is left.
 ///
 /// * `ref_target`: where a ref stands now.
-/// * `owner`: what is known of the process named by [`EntryRecord::owner`].
+/// * `is_alive`: whether the process named by [`EntryRecord::owner`] still runs; `None` if that cannot be told.
 /// * `now`: the present time.
 ///
 /// # Errors
@@ -48,7 +37,7 @@ pub async fn recover<S: Store, G: Signer>(
     signer: &G,
     gate: &Gate,
     ref_target: impl Fn(&RefName) -> Result<Option<Oid>, Outage>,
-    owner: impl Fn(&str) -> Owner,
+    is_alive: impl Fn(&str) -> Option<bool>,
     now: Timestamp,
 ) -> Result<Recovered, Outage> {
     let pending = store.pending().await?;
@@ -58,7 +47,7 @@ pub async fn recover<S: Store, G: Signer>(
     // Owners are looked at before refs: a ref read after its owner was gone moves no more.
     let over: Vec<bool> = pending
         .iter()
-        .map(|entry| is_over(entry, owner(&entry.owner), now))
+        .map(|entry| is_over(entry, is_alive(&entry.owner), now))
         .collect();
     let mut moved = at_new(&pending, ref_target)?;
     while follow(&pending, &mut moved) {}
@@ -81,12 +70,9 @@ pub async fn recover<S: Store, G: Signer>(
     Ok(recovered)
 }
 
-fn is_over(entry: &EntryRecord, owner: Owner, now: Timestamp) -> bool {
-    match owner {
-        Owner::Alive => false,
-        Owner::Gone => true,
-        Owner::Unknown => now.unix().saturating_sub(entry.received_at.unix()) > GIVEN_UP_AFTER,
-    }
+fn is_over(entry: &EntryRecord, alive: Option<bool>, now: Timestamp) -> bool {
+    let too_old = now.unix().saturating_sub(entry.received_at.unix()) > GIVEN_UP_AFTER;
+    alive.map_or(too_old, |alive| !alive)
 }
 
 /// Which entries' refs stand at their `new` (or, for a deletion, are gone).

@@ -7,6 +7,7 @@ use crate::attest::statement::{self, Affected, Selector, Signal};
 use crate::attest::{Action, Envelope, Reason, SelectorKind};
 use crate::port::{DecisionRecord, EntryRecord, EntryState, Outage, ReopenRecord, Signer, Store};
 use crate::push::Timestamp;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An event to append.
@@ -55,19 +56,11 @@ pub enum Reopened {
 /// revision that no other event suspends; the old ones stay suspended. Event
 /// and attestations are one append.
 ///
-/// * `fresh_id`: makes ULIDs, each greater than the one before.
-///
 /// # Errors
 /// The store's and the signer's; nothing was appended then.
-pub async fn reopen<S: Store, G: Signer>(
-    store: &S,
-    signer: &G,
-    gate: &Gate,
-    event: Event,
-    fresh_id: &dyn Fn() -> String,
-) -> Result<Reopened, Outage> {
+pub async fn reopen<S: Store, G: Signer>(store: &S, signer: &G, gate: &Gate, event: Event) -> Result<Reopened, Outage> {
     if event.action == Action::Close {
-        return close(store, signer, gate, event, fresh_id).await;
+        return close(store, signer, gate, event).await;
     }
     if event.entries.is_empty() {
         return Ok(Reopened::NothingSelected);
@@ -104,18 +97,12 @@ fn selects_same(record: &ReopenRecord, event: &Event) -> bool {
     record.selector_kind == event.kind.as_str() && record.selector_value == event.value
 }
 
-async fn close<S: Store, G: Signer>(
-    store: &S,
-    signer: &G,
-    gate: &Gate,
-    event: Event,
-    fresh_id: &dyn Fn() -> String,
-) -> Result<Reopened, Outage> {
+async fn close<S: Store, G: Signer>(store: &S, signer: &G, gate: &Gate, event: Event) -> Result<Reopened, Outage> {
     let (affected, again) = closable(store, &event).await?;
     if affected.is_empty() {
         return Ok(Reopened::NothingOpen);
     }
-    let fresh = record_again(store, &event, again, fresh_id).await?;
+    let fresh = record_again(store, &event, again).await?;
     let lead = async |size| {
         let reopens = store.reopens().await?;
         match open_of(&reopens, &event).last() {
@@ -177,10 +164,11 @@ async fn record_again<S: Store>(
     store: &S,
     event: &Event,
     entries: Vec<EntryRecord>,
-    fresh_id: &dyn Fn() -> String,
 ) -> Result<Vec<EntryRecord>, Outage> {
     let mut by_push: BTreeMap<String, Vec<EntryRecord>> = BTreeMap::new();
     let mut all = Vec::new();
+    let mut ids = (0u16..).map(|count| derived_id(event, count));
+    let mut fresh_id = || ids.next().unwrap_or_default();
     for old in entries {
         let copy = EntryRecord {
             id: fresh_id(),
@@ -210,6 +198,17 @@ async fn record_again<S: Store>(
         all.extend(copies);
     }
     Ok(all)
+}
+
+/// A ULID of the event's time that follows from the event's id; a greater `count` gives a greater one.
+fn derived_id(event: &Event, count: u16) -> String {
+    let digest = Sha256::digest(event.id.as_bytes());
+    let low = digest
+        .iter()
+        .take(8)
+        .fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
+    let milliseconds = event.now.unix().unsigned_abs().saturating_mul(1000);
+    ulid::Ulid::from_parts(milliseconds, u128::from(count) << 64 | low).to_string()
 }
 
 /// Makes and signs the event's leaf.

@@ -1,66 +1,135 @@
 //! The outbox: second opinions and notes, done after the push and outside it.
 
 use super::Gate;
+use super::ledger::note_lines;
 use super::reopen::{Event, reopen};
 use crate::attest::statement::Signal;
-use crate::attest::{Action, Reason, SelectorKind};
-use crate::port::{EntryRecord, Outage, Signer, Store, Task};
+use crate::attest::{Action, Reason, SelectorKind, sha256_hex};
+use crate::object::{self, ObjectKind};
+use crate::port::{EntryRecord, Keyring, Notes, Outage, Repository, Signed, Signer, Store, Task};
 use crate::push::{Oid, Timestamp};
+use std::collections::BTreeMap;
 
-/// What the second verifier says about an entry's signatures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opinion {
-    /// It finds all of them good.
-    Agrees,
-    /// It does not find this commit's or tag's signature good.
-    Disagrees(Oid),
-}
+/// Most tasks of one call; what is left waits for the next.
+const AT_ONCE: u32 = 1000;
 
-/// Does at most `limit` tasks, oldest first; returns how many. A task is removed once it is done, so it may be done twice.
+/// Does the tasks that wait, oldest first; returns how many were done.
 ///
-/// A second opinion that disagrees re-opens the entry's commit.
-///
-/// * `second_opinion`: asks the second verifier about the objects.
-/// * `write_note`: writes the entry's bundle as a note of its commit ([`note`](super::note) makes the text).
-/// * `fresh_id`: makes ULIDs.
+/// A signature that the second verifier does not find good re-opens the entry's commit. A task is removed once
+/// it is done, so one may be done twice after a crash: all of them bear that. An entry that is gone leaves
+/// nothing to do.
 ///
 /// # Errors
-/// The first outage of a task, the store or the signer. That task and those after it stay.
-pub async fn work<S: Store, G: Signer>(
+/// The first outage of a task; that task stays, and the others are done nonetheless. The store's.
+pub async fn settle<S, G, K, R, N>(
     store: &S,
     signer: &G,
+    keyring: &K,
+    repository: &R,
+    notes: &N,
     gate: &Gate,
-    limit: u32,
-    second_opinion: impl Fn(&EntryRecord, &[Oid]) -> Result<Opinion, Outage>,
-    write_note: impl Fn(&EntryRecord) -> Result<(), Outage>,
-    fresh_id: &dyn Fn() -> String,
     now: Timestamp,
-) -> Result<u32, Outage> {
-    let mut done = 0;
-    for (row, task) in store.tasks(limit).await? {
-        let (Task::SecondOpinion { entry, .. } | Task::Note { entry }) = &task;
-        // An entry that is gone leaves nothing to do.
-        if let Some(entry) = store.entry(entry).await? {
-            match &task {
-                Task::Note { .. } => write_note(&entry)?,
-                Task::SecondOpinion { objects, .. } => {
-                    if let Opinion::Disagrees(object) = second_opinion(&entry, objects)? {
-                        let event = disagreement(entry, object, fresh_id(), now);
-                        reopen(store, signer, gate, event, fresh_id).await?;
-                    }
-                }
+) -> Result<u32, Outage>
+where
+    S: Store,
+    G: Signer,
+    K: Keyring,
+    R: Repository,
+    N: Notes,
+{
+    let (mut done, mut failed) = (0, None);
+    let mut noted = Noted::default();
+    for (row, task) in store.tasks(AT_ONCE).await? {
+        let (Task::SecondOpinion { entry: id, .. } | Task::Note { entry: id }) = &task;
+        let entry = store.entry(id).await?;
+        let result = match (task, entry) {
+            (Task::SecondOpinion { objects, .. }, Some(entry)) => match disagreement(keyring, repository, &objects) {
+                Ok(Some(object)) => reopen(store, signer, gate, event(entry, object, now)).await.map(|_| ()),
+                other => other.map(|_| ()),
+            },
+            (Task::Note { .. }, Some(entry)) => {
+                noted.add(row, &entry)?;
+                continue;
+            }
+            (_, None) => Ok(()),
+        };
+        match result {
+            Ok(()) => {
+                store.task_done(row).await?;
+                done += 1;
+            }
+            Err(outage) => failed = failed.or(Some(outage)),
+        }
+    }
+    match notes.append(&noted.lines, now) {
+        Ok(()) => {
+            for row in noted.rows {
+                store.task_done(row).await?;
+                done += 1;
             }
         }
-        store.task_done(row).await?;
-        done += 1;
+        Err(outage) => failed = failed.or(Some(outage)),
     }
-    Ok(done)
+    failed.map_or(Ok(done), Err)
 }
 
-fn disagreement(entry: EntryRecord, object: Oid, id: String, now: Timestamp) -> Event {
+/// Notes that wait to be written by one call.
+#[derive(Default)]
+struct Noted {
+    rows: Vec<i64>,
+    lines: Vec<(Oid, String)>,
+}
+
+impl Noted {
+    fn add(&mut self, row: i64, entry: &EntryRecord) -> Result<(), Outage> {
+        self.rows.push(row);
+        if let Some(commit) = entry.commit {
+            let lines = note_lines(entry)?.into_iter();
+            self.lines.extend(lines.map(|line| (commit, line)));
+        }
+        Ok(())
+    }
+}
+
+/// The first object whose signature the second verifier does not find good.
+fn disagreement(keyring: &impl Keyring, repository: &impl Repository, objects: &[Oid]) -> Result<Option<Oid>, Outage> {
+    for oid in objects {
+        if !agrees(keyring, repository, *oid)? {
+            return Ok(Some(*oid));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the second verifier finds the object's signature good. What the strict reader refuses is not.
+fn agrees(keyring: &impl Keyring, repository: &impl Repository, oid: Oid) -> Result<bool, Outage> {
+    let object = repository.object(oid)?;
+    let signed = match object.kind {
+        ObjectKind::Commit => object::commit(&object.data)
+            .ok()
+            .map(|c| (c.signature, Some(c.committer))),
+        ObjectKind::Tag => object::tag(&object.data).ok().map(|t| (t.signature, t.tagger)),
+        ObjectKind::Tree | ObjectKind::Blob => None,
+    };
+    let Some((Some(parts), Some(person))) = signed else {
+        return Ok(false);
+    };
+    keyring.second_opinion(Signed {
+        payload: &parts.payload,
+        signature: &parts.signature,
+        format: parts.format,
+        claimed_at: person.time,
+    })
+}
+
+/// The event of a disagreement. Its id follows from what disagrees, so that a task done twice gives one event.
+fn event(entry: EntryRecord, object: Oid, now: Timestamp) -> Event {
+    let digest = sha256_hex(format!("{} {object}", entry.id).as_bytes());
+    let random = u128::from_str_radix(&digest[..20], 16).unwrap_or(0);
+    let milliseconds = now.unix().unsigned_abs().saturating_mul(1000);
     let commit = entry.commit.unwrap_or(object);
     Event {
-        id,
+        id: ulid::Ulid::from_parts(milliseconds, random).to_string(),
         action: Action::Reopen,
         reason: Reason::Anomaly,
         authority: "authoritative",
@@ -69,7 +138,7 @@ fn disagreement(entry: EntryRecord, object: Oid, id: String, now: Timestamp) -> 
         signals: vec![Signal {
             source: "second-opinion".to_owned(),
             id: object.to_string(),
-            digest: Default::default(),
+            digest: BTreeMap::new(),
         }],
         entries: vec![entry],
         now,

@@ -70,17 +70,25 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         store: &'a Store,
         brought: &'a HashMap<Oid, Brought>,
-        known: &[Oid],
         limit: u64,
         deadline: &'a Deadline,
     ) -> Self {
         Self {
             store,
             brought,
-            known: known.iter().copied().filter(|oid| !oid.is_zero()).collect(),
+            known: HashSet::new(),
             limit,
             deadline,
             history: History::default(),
+        }
+    }
+
+    /// Says which commits are known from here on; what was learned stays for as long as they are the same.
+    pub(super) fn knowing(&mut self, known: &[Oid]) {
+        let known = known.iter().copied().filter(|oid| !oid.is_zero()).collect();
+        if self.known != known {
+            self.known = known;
+            self.history = History::default();
         }
     }
 

@@ -91,7 +91,7 @@ pub fn run(args: &KeysArgs, now: Timestamp, out: &mut Output) -> Result<Outcome,
     let text = match &args.action {
         KeysAction::Add(add) => {
             let keyring = FolderKeyring::create(&home.keyring())?;
-            let added = keyring.add(&read(&add.file)?, &binding(add), now)?;
+            let added = keyring.add(&read(&add.file)?, &binding(add)?, now)?;
             print(args.format, &added, added_text)
         }
         KeysAction::List => print(args.format, &keyring.list(now)?, |keys| list_text(keys)),
@@ -125,14 +125,20 @@ fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     }
 }
 
-fn binding(add: &AddArgs) -> Binding {
-    Binding {
+fn binding(add: &AddArgs) -> Result<Binding, CommandError> {
+    // clap leaves out `requires` where the required argument conflicts with a present one.
+    if !add.principal.is_empty() && !add.cert_authority {
+        let next = "add --cert-authority, or leave out --principal";
+        let what = "--principal is for a certificate authority";
+        return Err(CommandError::usage("not-an-authority", what, next));
+    }
+    Ok(Binding {
         account: add.account.clone(),
         emails: add.email.clone(),
         principals: add.principal.clone(),
         valid_after: add.valid_after,
         valid_before: add.valid_before,
-    }
+    })
 }
 
 fn revoked(keyring: &FolderKeyring, args: &RevokeArgs, now: Timestamp) -> Result<String, CommandError> {

@@ -264,7 +264,9 @@ pub(super) fn names(dir: &Path, ending: &str) -> Result<Vec<String>, Outage> {
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Outage> {
     let fail = |e| unwritable(path, e);
     let dir = path.parent().unwrap_or(path);
-    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".new-{}", std::process::id()));
+    let new = PathBuf::from(new);
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

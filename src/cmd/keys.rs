@@ -71,13 +71,34 @@ pub struct RevokeArgs {
     pub fingerprint: String,
     /// Why; a compromised key is refused whatever time its signature claims
     #[arg(long, value_enum)]
-    pub reason: Reason,
+    pub reason: Why,
     /// From which receive time on, for superseded and retired keys [default: now]
     #[arg(long, value_name = "TIME")]
     pub from: Option<Timestamp>,
     /// Revoke only this certificate of an SSH authority, by its serial number
     #[arg(long, value_name = "NUMBER", conflicts_with = "from")]
     pub serial: Option<u64>,
+}
+
+/// Why a key is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Why {
+    /// Someone else may have it
+    Compromised,
+    /// Another key takes its place
+    Superseded,
+    /// Its holder signs no more
+    Retired,
+}
+
+impl From<Why> for Reason {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Compromised => Self::Compromised,
+            Why::Superseded => Self::Superseded,
+            Why::Retired => Self::Retired,
+        }
+    }
 }
 
 /// Runs the command at `now`.
@@ -147,7 +168,7 @@ fn revoked(keyring: &FolderKeyring, args: &RevokeArgs, now: Timestamp) -> Result
         keyring.revoke_serial(fingerprint, serial)?;
         return Ok(format!("revoked certificate {serial} of authority {fingerprint}"));
     }
-    if keyring.revoke(fingerprint, args.reason, args.from.unwrap_or(now), now)? {
+    if keyring.revoke(fingerprint, args.reason.into(), args.from.unwrap_or(now), now)? {
         return Ok(format!("revoked {fingerprint}"));
     }
     Ok(format!(

@@ -1,5 +1,11 @@
 //! The keyring: real OpenPGP and SSH keys, each state of a signature, revocation, and broken folders.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a test cannot set up fails the test"
+)]
+
 pub(crate) mod kit;
 
 mod command;
@@ -9,8 +15,9 @@ mod ssh;
 use kit::{Kit, RECEIVED, SKEW, YEAR, at, bound, commit_text, judge};
 use lychgate::facts::{SignatureFact, SignatureState};
 use lychgate::keyring::{FolderKeyring, Reason};
-use lychgate::object::SignatureFormat;
+use lychgate::object::{self, SignatureFormat, SignatureParts};
 use lychgate::port::{Keyring, Signed};
+use lychgate::push::Timestamp;
 use sequoia_openpgp as pgp;
 use std::fs;
 
@@ -45,6 +52,59 @@ fn good_openpgp_keys_of_each_kind() {
         assert_eq!(fact.principal.as_deref(), Some(algorithm));
         assert_eq!(fact.emails, [format!("{algorithm}@example.com")]);
         assert!(fact.first_use);
+    }
+}
+
+/// The verdict about an object's signature, received when it claims to be made.
+fn received_at_once(kit: &Kit, parts: Option<SignatureParts>, claimed_at: Timestamp) -> SignatureState {
+    let parts = parts.unwrap();
+    let signed = Signed {
+        payload: &parts.payload,
+        signature: &parts.signature,
+        format: parts.format,
+        claimed_at,
+    };
+    let fact = kit.keyring().verify(signed, claimed_at, SKEW).unwrap();
+    assert!(kit.keyring().second_opinion(signed).unwrap());
+    fact.state
+}
+
+#[test]
+fn what_git_signs_itself_is_good() {
+    let kit = Kit::new();
+    let fpr = kit.gpg_key(RECEIVED - YEAR, "a@example.com", "ed25519", "never");
+    kit.trust_gpg(&fpr, "a");
+    let key = kit.ssh_key("key", &["ed25519"]);
+    kit.trust_ssh(&key, &bound("a"));
+    fs::create_dir(kit.path("w")).unwrap();
+    for (format, key) in [("openpgp", fpr.as_str()), ("ssh", key.to_str().unwrap())] {
+        let (format, key) = (format!("gpg.format={format}"), format!("user.signingKey={key}"));
+        let config = [
+            "core.bare=false",
+            "user.name=A",
+            "user.email=a@example.com",
+            &format,
+            &key,
+        ];
+        let config: Vec<&str> = config.iter().flat_map(|setting| ["-c", setting]).collect();
+        let git = |args: &[&str]| kit.run("git", &[&config[..], &["--work-tree", "w"], args].concat(), b"");
+        git(&["commit", "-q", "-S", "--allow-empty", "-m", "base"]);
+        git(&["commit", "-q", "-S", "--allow-empty", "-m", "side"]);
+        git(&["tag", "-f", "-s", "-m", "release", "v1"]);
+        git(&["reset", "-q", "--soft", "HEAD^"]);
+        git(&["commit", "-q", "-S", "--allow-empty", "-m", "main"]);
+        git(&["merge", "-q", "--no-ff", "-S", "--no-edit", "v1"]);
+        for revision in ["HEAD", "HEAD^", "v1^{}"] {
+            let data = git(&["cat-file", "commit", revision]);
+            let commit = object::commit(&data).unwrap();
+            let state = received_at_once(&kit, commit.signature, commit.committer.time);
+            assert_eq!(state, SignatureState::Good, "{revision}");
+        }
+        let merge = git(&["cat-file", "commit", "HEAD"]);
+        assert!(String::from_utf8(merge).unwrap().contains("\nmergetag object "));
+        let tag = object::tag(&git(&["cat-file", "tag", "v1"])).unwrap();
+        let state = received_at_once(&kit, tag.signature, tag.tagger.unwrap().time);
+        assert_eq!(state, SignatureState::Good);
     }
 }
 

@@ -32,6 +32,23 @@ impl Output {
         }
     }
 
+    /// Any two writers, such as buffers.
+    pub fn to(out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
+        Self {
+            out,
+            err,
+            interactive: false,
+        }
+    }
+
+    /// Replaces the progress line on a terminal; writes nothing elsewhere. An empty text removes the line.
+    pub fn progress(&mut self, text: &str) {
+        if self.interactive {
+            let _ = write!(self.err, "\r\x1b[K{text}");
+            let _ = self.err.flush();
+        }
+    }
+
     /// Writes a line to standard output. A closed pipe is the reader's wish, not an error.
     pub fn line(&mut self, text: impl std::fmt::Display) {
         let _ = writeln!(self.out, "{text}");

@@ -588,7 +588,7 @@ fn text_and_json_read_as_documented() {
     );
     assert!(text.starts_with(&expected), "{text}");
     assert!(
-        text.ends_with("2 findings in 1 file (107 bytes); 1 less sure, shown with --min-confidence low\n"),
+        text.ends_with("2 findings in 1 file (105 bytes); 1 less sure, shown with --min-confidence low\n"),
         "{text}"
     );
     let (_, json) = command(

@@ -136,8 +136,11 @@ fn print_audit(format: Format, items: &[Item], out: &mut Output) {
             out.line(format_args!("           = help: {}", item.next));
         }
     }
+    let many = |count: usize| if count == 1 { "" } else { "s" };
     out.line(format_args!(
-        "{problems} problems, {warnings} warnings, {} checks",
+        "{problems} problem{}, {warnings} warning{}, {} checks",
+        many(problems),
+        many(warnings),
         items.len()
     ));
 }

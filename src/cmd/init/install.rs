@@ -49,14 +49,15 @@ pub(super) fn install(git: &Git, home: &Home, plan: &Plan<'_>) -> Result<Install
     let hooks = hooks_dir(git)?;
     let settings = settings(home, plan)?;
     let foreign = foreign_hooks(&hooks, plan.chain)?;
-    let mut steps = Vec::new();
-    steps.push(folder(&home.dir)?);
-    steps.push(file(&home.settings(), settings.to_toml().as_bytes(), 0o600)?);
-    steps.push(file(&home.policy(), DEFAULT_POLICY.as_bytes(), 0o600)?);
-    steps.push(folder(&home.keyring())?);
-    steps.push(fingerprint_key(home)?);
-    steps.push(attestation_key(home)?);
-    steps.push(ledger(home)?);
+    let mut steps = vec![
+        folder(&home.dir)?,
+        file(&home.settings(), settings.to_toml().as_bytes(), 0o600)?,
+        file(&home.policy(), DEFAULT_POLICY.as_bytes(), 0o600)?,
+        folder(&home.keyring())?,
+        fingerprint_key(home)?,
+        attestation_key(home)?,
+        ledger(home)?,
+    ];
     for (key, value) in GIT_SETTINGS {
         steps.push(git_setting(git, key, value)?);
     }

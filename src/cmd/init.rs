@@ -31,8 +31,12 @@ pub struct InitArgs {
     /// Change nothing; audit the installation and every way around it
     #[arg(long, conflicts_with_all = ["resource", "verifier_id", "program", "chain"])]
     pub check: bool,
-    /// The repository's public name, such as git+https://git.example.com/acme/pay [default: its path]
-    #[arg(long, value_name = "URI")]
+    /// The repository's public name, a resource URI; made of its path by default.
+    #[arg(
+        long,
+        value_name = "URI",
+        help = "The repository's public name, such as git+https://git.example.com/acme/pay [default: its path]"
+    )]
     pub resource: Option<String>,
     /// Who verifies, as consumers will trust it [default: made of the resource]
     #[arg(long, value_name = "ID")]

@@ -47,6 +47,9 @@ pub struct InitArgs {
     /// Keep hooks of others beside ours and run them first, instead of refusing
     #[arg(long)]
     pub chain: bool,
+    /// Leave the hooks alone: they are placed by hand, as hooks/README.md says for each server
+    #[arg(long, conflicts_with_all = ["program", "chain"])]
+    pub no_hooks: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -77,7 +80,7 @@ pub fn run_in(
     let git = Git::open(&args.repository, environment)?;
     let home = Home::of(git.dir());
     if args.check {
-        let items = audit::audit(&git, &home, environment, now)?;
+        let items = audit::audit(&git, &home, !args.no_hooks, environment, now)?;
         print_audit(args.format, &items, out);
         let bad = items.iter().any(|item| item.level == Level::Problem);
         return Ok(if bad { Outcome::No } else { Outcome::Yes });
@@ -87,6 +90,7 @@ pub fn run_in(
         verifier_id: args.verifier_id.as_deref(),
         program: args.program.as_deref(),
         chain: args.chain,
+        hooks: !args.no_hooks,
     };
     let installed = install::install(&git, &home, &plan)?;
     print_installed(args, &home, &installed, out);

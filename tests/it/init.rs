@@ -85,6 +85,7 @@ impl Site {
             verifier_id: None,
             program: Some(self.program.clone()),
             chain: false,
+            no_hooks: false,
             format: Format::Text,
         }
     }
@@ -373,6 +374,28 @@ fn a_hook_of_someone_else_is_kept() {
     fs::write(site.scratch.path("log.deny"), "").unwrap();
     site.push("two").refused("the gate says no");
     assert!(!site.has("two"));
+}
+
+#[test]
+fn hooks_placed_by_hand_are_left_alone() {
+    let site = Site::new();
+    fs::write(site.hook("pre-receive"), "#!/bin/sh\n").unwrap();
+    site.git(&["config", "core.hooksPath", "/somewhere/else"]).ok();
+    let by_hand = InitArgs {
+        no_hooks: true,
+        ..site.args()
+    };
+    assert_eq!(site.run(&by_hand).0.unwrap(), Outcome::Yes);
+    assert_eq!(fs::read_to_string(site.hook("pre-receive")).unwrap(), "#!/bin/sh\n");
+    assert!(!site.hook("post-receive").exists() && site.bare.join("lychgate/ledger.db").exists());
+    let (outcome, text) = site.run(&InitArgs { check: true, ..by_hand });
+    assert_eq!(outcome.unwrap(), Outcome::Yes, "{text}");
+    site.problems(&[
+        "hook-reference-transaction",
+        "hook-post-receive",
+        "hook-pre-receive",
+        "core-hooks-path",
+    ]);
 }
 
 #[test]

@@ -6,10 +6,12 @@
 //! Pure: equal arguments give equal bytes.
 
 pub mod dsse;
+pub mod event;
 pub mod key;
 pub mod statement;
 
 pub use dsse::{Bundle, Envelope, PAYLOAD_TYPE, VerifiedPayload, pae};
+pub use event::{Action, Reason, SelectorKind};
 pub use key::PublicKey;
 pub use statement::{Provenance, Reopen, Statement, Vsa};
 

@@ -9,6 +9,7 @@
 pub mod remedy;
 mod wrap;
 
+use crate::decision::{Decision, Verdict};
 use crate::finding::{Cause, Finding, Place, PolicyLine};
 use crate::push::{Push, Server};
 use wrap::{command, plain, words};
@@ -82,6 +83,14 @@ pub fn allowed(push: &Push, findings: &[Finding], limits: Limits) -> String {
         )));
     }
     page.text(&lines)
+}
+
+/// Tells a developer what was decided: [`refused`] or [`allowed`].
+pub fn decided(push: &Push, decision: &Decision) -> String {
+    match decision.verdict {
+        Verdict::Allow => allowed(push, &decision.findings, Limits::default()),
+        Verdict::Deny => refused(push, &decision.findings, Limits::default()),
+    }
 }
 
 /// Tells a developer that the gate failed before it had a push to judge: an outage, never a verdict.

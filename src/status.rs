@@ -125,11 +125,14 @@ impl LogClaim {
     }
 }
 
-/// Packs statuses, the one of index 0 first. Rounded up to whole bytes with `Valid`.
+/// Packs statuses, the one of index 0 first.
+///
+/// Rounded up to whole bytes with `Reopened`, so that an index just beyond the end is not read as valid.
 pub fn pack(statuses: &[Status]) -> Packed {
+    let place = |four: &[Status], at: usize| four.get(at).map_or(Status::Reopened, |s| *s).bits() << (2 * at);
     let bytes: Vec<u8> = statuses
         .chunks(4)
-        .map(|four| four.iter().rev().fold(0, |byte, s| byte << 2 | s.bits()))
+        .map(|four| (0..4).fold(0, |byte, at| byte | place(four, at)))
         .collect();
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     // Writing to a Vec cannot fail; were it to, the empty list rejects every index.

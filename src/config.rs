@@ -2,6 +2,17 @@
 //!
 //! In scope: reading and validating the text. Out of scope: reading the file
 //! (`cmd`), judging (`check`). The commented default is `rules/policy.toml`.
+//! `gate.toml`, the installation's [`Settings`], is read by the same means.
+
+mod pattern;
+mod policy;
+mod reader;
+mod render;
+mod settings;
+
+pub use pattern::Pattern;
+pub use render::render_errors;
+pub use settings::Settings;
 
 use crate::finding::{Confidence, PolicyLine, Severity};
 use crate::push::{RefName, Timestamp};
@@ -22,6 +33,26 @@ pub struct Bounds {
     pub threads: usize,
 }
 
+impl Default for Bounds {
+    /// Far above an honest push, far below what takes a server down.
+    fn default() -> Self {
+        Self {
+            // The whole history of a large project (849,000 objects of a 17-year repository) passes with room.
+            objects: 2_000_000,
+            // What the large forges refuse too; one such object inflates into memory per thread.
+            object_bytes: 100 << 20,
+            // Ten times the largest real push measured; each commit costs a signature, about 0.1 to 1 ms.
+            commits: 100_000,
+            // Below the 50 s after which servers give up, so that the developer hears why.
+            seconds: 30,
+            threads: 0,
+        }
+    }
+}
+
+/// The commented default policy, which `init` writes; a test asserts what it means.
+pub const DEFAULT_POLICY: &str = include_str!("../rules/policy.toml");
+
 /// A value with the policy line that sets it, so that a finding can say why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lined<T> {
@@ -29,25 +60,6 @@ pub struct Lined<T> {
     pub value: T,
     /// Where it is set.
     pub line: PolicyLine,
-}
-
-/// A ref pattern: a full ref name where `*` stands for any text without `/` and `**` for any text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
-
-impl Pattern {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// One sentence if it does not start with `refs/`, is empty, longer than 256 bytes, or has a character no ref can have.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self(text.to_owned()))
-    }
-
-    /// Whether the ref matches.
-    pub fn matches(&self, name: &RefName) -> bool {
-        self.0 == name.as_str()
-    }
 }
 
 /// What holds for the refs that one pattern matches. A ref under several rules must satisfy all.
@@ -68,6 +80,7 @@ pub struct RefRule {
     /// Whether every new commit (or the tag object) needs a good signature.
     pub require_signed: Lined<bool>,
     /// Whether the committer's e-mail address must be one that the keyring binds the signing key to.
+    /// Unless set, as `require_signed`.
     pub committer_is_signer: Lined<bool>,
     /// Whether the signing key's principal must be the account that pushes.
     pub pusher_is_signer: Lined<bool>,
@@ -134,11 +147,20 @@ impl Policy {
     ///
     /// * `file`: the file's name, for [`PolicyLine`]s.
     ///
+    /// Keys that are absent have safe values, whose [`PolicyLine`] is that of the table's header (line 1 if the
+    /// table is absent too).
+    ///
+    /// ```
+    /// use lychgate::config::Policy;
+    /// let policy = Policy::parse("policy.toml", "version = 1\n[[ref]]\npattern = \"refs/heads/main\"\n").unwrap();
+    /// assert!(policy.refs[0].require_signed.value);
+    /// assert_eq!(policy.refs[0].require_signed.line.line, 2);
+    /// ```
+    ///
     /// # Errors
     /// Every error of the text, in the order of their places.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyError>> {
-        let _ = (file, text);
-        Err(Vec::new())
+        policy::parse(file, text)
     }
 
     /// The rules whose pattern matches the ref. Empty: the ref is not protected.

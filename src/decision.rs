@@ -1,1 +1,185 @@
 //! The decision: a pure function of policy, facts, findings and now.
+//!
+//! In scope: the verdict, the guarantees that each accepted revision carries,
+//! canonical bytes, replay. Out of scope: reading facts, storing, telling.
+
+use crate::check;
+use crate::config::Policy;
+use crate::facts::{Fact, Facts, UpdateFact};
+use crate::finding::{Cause, Finding};
+use crate::guarantee::{Control, Guarantee};
+use crate::push::{Oid, RefUpdate, Timestamp, UpdateKind};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The file name under which policy lines are cited.
+pub const POLICY_FILE: &str = "policy.toml";
+
+/// Allow or deny.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Verdict {
+    Allow,
+    Deny,
+}
+
+/// An accepted revision of a protected ref, with what may be relied on later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The update.
+    pub update: RefUpdate,
+    /// The commit, tags peeled; `None` for a deletion.
+    pub commit: Option<Oid>,
+    /// Its tree.
+    pub tree: Option<Oid>,
+    /// What holds, in the order of [`Control::ALL`].
+    pub guarantees: Vec<Guarantee>,
+}
+
+/// What was decided about one push, with each reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The push's id.
+    pub push: String,
+    /// Allow or deny.
+    pub verdict: Verdict,
+    /// Whether it was denied only because something of ours failed.
+    pub outage: bool,
+    /// When: the receive time.
+    pub decided_at: Timestamp,
+    /// SHA-256 of the policy's text, hex.
+    pub policy: String,
+    /// SHA-256 of the facts' canonical JSON, hex.
+    pub facts: String,
+    /// All findings, sorted, advice included.
+    pub findings: Vec<Finding>,
+    /// The accepted revisions of protected refs; empty for a denial.
+    pub accepted: Vec<Accepted>,
+}
+
+/// Decides whether one push may enter the repository.
+///
+/// Pure: equal arguments give an equal [`Decision`], byte for byte, so a logged decision can be replayed.
+///
+/// * `findings`: of [`check::all`], sorted.
+/// * `now`: the receive time; it becomes the start of controls that begin to hold.
+///
+/// The push is atomic: one denying finding rejects all. It is an outage only if nothing but outages deny.
+///
+/// # Errors
+/// None. Bad policy is refused earlier, by [`Policy::parse`].
+pub fn decide(policy: &Policy, facts: &Facts, findings: Vec<Finding>, now: Timestamp) -> Decision {
+    let denying = || findings.iter().filter(|finding| finding.denies);
+    let denied = denying().next().is_some();
+    let outage = denied && denying().all(|finding| finding.cause == Cause::Outage);
+    let accepted = if denied {
+        Vec::new()
+    } else {
+        accepted(policy, facts, now)
+    };
+    Decision {
+        push: facts.push.id.clone(),
+        verdict: if denied { Verdict::Deny } else { Verdict::Allow },
+        outage,
+        decided_at: now,
+        policy: policy.digest.clone(),
+        facts: hex(&Sha256::digest(canonical(facts))),
+        findings,
+        accepted,
+    }
+}
+
+/// Runs every check and decides.
+pub fn judge(policy: &Policy, facts: &Facts) -> Decision {
+    decide(policy, facts, check::all(policy, facts), facts.push.received_at)
+}
+
+/// Decides again from a stored policy text and stored facts; the bytes must equal the stored decision's.
+///
+/// # Errors
+/// One sentence if the policy or the facts can no longer be read.
+pub fn replay(policy_text: &str, facts_json: &[u8]) -> Result<Vec<u8>, String> {
+    let policy = Policy::parse(POLICY_FILE, policy_text).map_err(|errors| {
+        let first = errors.first().map(|e| e.message.clone()).unwrap_or_default();
+        format!("the stored policy can no longer be read: {first}")
+    })?;
+    let facts: Facts =
+        serde_json::from_slice(facts_json).map_err(|e| format!("the stored facts cannot be read: {e}"))?;
+    Ok(canonical(&judge(&policy, &facts)))
+}
+
+/// Canonical JSON of our own types: compact, fields in declaration order, no maps.
+///
+/// An empty result stands for a value that JSON cannot hold; our types have none.
+pub fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn accepted(policy: &Policy, facts: &Facts, now: Timestamp) -> Vec<Accepted> {
+    let protected = facts.updates.iter().filter(|fact| policy.protects(&fact.update.name));
+    protected
+        .map(|fact| Accepted {
+            update: fact.update.clone(),
+            commit: fact.commit,
+            tree: fact.tree,
+            guarantees: guarantees(policy, facts, fact, now),
+        })
+        .collect()
+}
+
+fn guarantees(policy: &Policy, facts: &Facts, fact: &UpdateFact, now: Timestamp) -> Vec<Guarantee> {
+    if fact.update.kind() == UpdateKind::Delete {
+        return Vec::new();
+    }
+    let held = |control| evidence(policy, facts, fact, control).map(|evidence| carry(fact, control, evidence, now));
+    Control::ALL.into_iter().filter_map(held).collect()
+}
+
+/// The sentence by which a control is established for this revision; `None` if it does not hold.
+fn evidence(policy: &Policy, facts: &Facts, fact: &UpdateFact, control: Control) -> Option<String> {
+    let rules: Vec<_> = policy.rules_for(&fact.update.name).collect();
+    match control {
+        Control::HistoryKept => {
+            let keeps = rules.iter().any(|r| !r.non_fast_forward.value) && rules.iter().any(|r| !r.delete.value);
+            keeps.then(|| "no rule lets the ref lose history or be deleted".to_owned())
+        }
+        Control::RefProtected => {
+            let actor = &facts.push.actor;
+            (!rules.is_empty()).then(|| format!("moved by {}, whom the server authenticated", actor.name))
+        }
+        Control::Signed => rules.iter().any(|r| r.require_signed.value).then(|| {
+            let count = check::commits(facts, fact).len();
+            format!("{count} new commits, each with a good signature at receive time")
+        }),
+        Control::SecretsScanned => match &facts.scan {
+            Fact::Known(scan) if check::secret::covers(policy, &fact.update.name) => Some(format!(
+                "{} objects scanned under rule set {}",
+                scan.objects, scan.rule_set
+            )),
+            _ => None,
+        },
+    }
+}
+
+/// Continues a control from the previous revision of the ref, or starts it here.
+fn carry(fact: &UpdateFact, control: Control, evidence: String, now: Timestamp) -> Guarantee {
+    let before = match &fact.previous {
+        Fact::Known(Some(previous)) => previous.iter().find(|g| g.control == control),
+        _ => None,
+    };
+    match before {
+        Some(g) => Guarantee { evidence, ..g.clone() },
+        None => Guarantee {
+            control,
+            since: fact.update.new,
+            since_time: now,
+            evidence,
+        },
+    }
+}

@@ -38,6 +38,8 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignatureState {
+    /// No rule of the policy asks for it, so it was not judged.
+    NotAsked,
     /// There is none.
     Unsigned,
     /// By a known key that was valid for signing at receive time, over exactly these bytes.
@@ -77,7 +79,7 @@ pub struct SignatureFact {
     pub emails: Vec<String>,
     /// One sentence of detail for the developer or operator.
     pub detail: String,
-    /// Whether the key still lacks its first second opinion by gpgme (OpenPGP only).
+    /// Whether this was the key's first use, so that gpgme was asked in the push (OpenPGP only).
     pub first_use: bool,
 }
 

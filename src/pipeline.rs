@@ -1,1 +1,108 @@
 //! The way of a push: facts, checks, decision, durable record.
+//!
+//! Sees core and ports only. [`receive`] is the whole way on one screen;
+//! publication after the ref moved is `worker`'s.
+
+mod gather;
+
+pub use gather::facts;
+
+use crate::config::Policy;
+use crate::decision::{self, Decision, Verdict};
+use crate::facts::{Fact, Facts};
+use crate::finding::Finding;
+use crate::port::{DecisionRecord, EntryRecord, EntryState, Keyring, Outage, Repository, Store};
+use crate::push::{Oid, Push};
+use crate::scan::Scanner;
+
+/// What a push is judged with.
+pub struct World<'a, R, K, S> {
+    /// The repository, quarantine included.
+    pub repository: &'a R,
+    /// The keys that may sign.
+    pub keyring: &'a K,
+    /// The ledger.
+    pub store: &'a S,
+    /// The matching core.
+    pub scanner: &'a Scanner<'a>,
+    /// SHA-256 of the rule set, hex.
+    pub rule_set: &'a str,
+    /// The policy in force.
+    pub policy: &'a Policy,
+    /// Its text, stored with the decision.
+    pub policy_text: &'a str,
+}
+
+/// A decided push.
+#[derive(Debug)]
+pub struct Received {
+    /// What was read.
+    pub facts: Facts,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// Decides one push and makes the decision and its pending entries durable before it returns.
+///
+/// * `owner`: the process that will move the refs, as [`EntryRecord::owner`].
+///
+/// # Errors
+/// [`Outage`] if the decision could not be stored: then nothing may enter. What could not be read about the
+/// push is no error here but an outage finding of a decision that denies.
+pub async fn receive<R, K, S>(world: &World<'_, R, K, S>, push: Push, owner: &str) -> Result<Received, Outage>
+where
+    R: Repository,
+    K: Keyring,
+    S: Store,
+{
+    let facts = facts(world, push).await;
+    let decision = decision::judge(world.policy, &facts);
+    let record = DecisionRecord {
+        push_id: facts.push.id.clone(),
+        received_at: facts.push.received_at,
+        allowed: decision.verdict == Verdict::Allow,
+        policy: world.policy_text.to_owned(),
+        facts: decision::canonical(&facts),
+        decision: decision::canonical(&decision),
+    };
+    let pending = pending(&facts, &decision, owner);
+    let scanned = scanned_clean(&facts, &decision);
+    world.store.record(&record, &pending, &scanned, world.rule_set).await?;
+    Ok(Received { facts, decision })
+}
+
+/// One pending entry for each accepted revision.
+fn pending(facts: &Facts, decision: &Decision, owner: &str) -> Vec<EntryRecord> {
+    let entry = |(at, accepted): (usize, &decision::Accepted)| EntryRecord {
+        // The push's id is unique, and so is the place in its list of accepted revisions.
+        id: format!("{}-{at}", facts.push.id),
+        push_id: facts.push.id.clone(),
+        update: accepted.update.clone(),
+        commit: accepted.commit,
+        tree: accepted.tree,
+        received_at: facts.push.received_at,
+        guarantees: String::from_utf8_lossy(&decision::canonical(&accepted.guarantees)).into_owned(),
+        state: EntryState::Pending,
+        owner: owner.to_owned(),
+        log_index: None,
+        status_index: None,
+        provenance: None,
+        vsa: None,
+    };
+    decision.accepted.iter().enumerate().map(entry).collect()
+}
+
+/// Commits all of whose objects were scanned in this push without any match: they need no second scan when
+/// another ref reaches them. A push with a match clears none, so that no allowed match is forgotten.
+fn scanned_clean(facts: &Facts, decision: &Decision) -> Vec<Oid> {
+    let clean = matches!(&facts.scan, Fact::Known(scan) if scan.secrets.is_empty() && scan.bounds.is_empty());
+    if decision.verdict == Verdict::Deny || !clean {
+        return Vec::new();
+    }
+    facts.commits.iter().map(|commit| commit.oid).collect()
+}
+
+/// The findings that deny.
+pub fn denying(decision: &Decision) -> impl Iterator<Item = &Finding> {
+    decision.findings.iter().filter(|finding| finding.denies)
+}

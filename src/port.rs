@@ -87,6 +87,19 @@ pub struct Inspected<H> {
     pub bounds: Vec<(String, Place)>,
 }
 
+/// What a visit of introduced objects found.
+#[derive(Debug)]
+pub struct Introduced<H> {
+    /// What the visitor found, each with its place; sorted by place.
+    pub hits: Vec<(Place, H)>,
+    /// Objects visited.
+    pub objects: u64,
+    /// Bytes visited.
+    pub bytes: u64,
+    /// Bounds that were hit: kebab-case code and place.
+    pub bounds: Vec<(String, Place)>,
+}
+
 /// A Git repository, quarantine included. Ignores replace refs, grafts, shallow and commit-graph files.
 pub trait Repository {
     /// Reads an object from the quarantine or the main store.
@@ -101,15 +114,19 @@ pub trait Repository {
     /// `ref-unreadable`.
     fn ref_target(&self, name: &RefName) -> Result<Option<Oid>, Outage>;
 
+    /// Refs below a prefix, such as `refs/heads/`, with the ids where they stand. Names that are no [`RefName`]
+    /// are left out: the policy cannot name them.
+    ///
+    /// # Errors
+    /// `ref-unreadable`.
+    fn refs(&self, prefix: &str) -> Result<Vec<(RefName, Oid)>, Outage>;
+
     /// Traverses all that the push brought, and walks all that becomes newly reachable.
     ///
     /// * `updates`: the ref updates.
-    /// * `known`: commits whose history has entered before (tips of protected refs, and each update's `old`).
-    ///   A commit reachable from these is not newly reachable.
-    /// * `cleared`: asked for commits that were in the store before: `true` means their objects were scanned
-    ///   clean under the present rule set, so the walk need not visit what they introduce.
-    /// * `visitor`: sees every object of the quarantine, reachable or not, and every object that an uncleared
-    ///   commit from the main store introduces.
+    /// * `known`: for each update, commits whose history entered before under requirements at least as strict.
+    ///   A commit reachable from these or from the update's `old` is not newly reachable.
+    /// * `visitor`: sees every object of the quarantine once, reachable or not.
     ///
     /// # Errors
     /// `pack-unreadable`, `object-missing`, `deadline-passed`: nothing is known then. Bounds that are hit are
@@ -117,11 +134,22 @@ pub trait Repository {
     fn inspect<V: ObjectVisitor>(
         &self,
         updates: &[RefUpdate],
-        known: &[Oid],
+        known: &[Vec<Oid>],
         bounds: &Bounds,
-        cleared: &dyn Fn(Oid) -> bool,
         visitor: &V,
     ) -> Result<Inspected<V::Hit>, Outage>;
+
+    /// Visits what commits of the main store introduce: the commit, and each tree and blob that its tree has
+    /// and its parents' trees do not have. For history that is newly reachable without being new.
+    ///
+    /// # Errors
+    /// As for [`Repository::inspect`]. Bounds that are hit are in [`Introduced::bounds`].
+    fn introduced<V: ObjectVisitor>(
+        &self,
+        commits: &[Oid],
+        bounds: &Bounds,
+        visitor: &V,
+    ) -> Result<Introduced<V::Hit>, Outage>;
 }
 
 /// The signed bytes and the signature, as the strict reader separated them.
@@ -153,6 +181,15 @@ pub trait Keyring: Sync {
     /// # Errors
     /// `keyring-unreadable`, `second-opinion-unavailable`.
     fn second_opinion(&self, signed: Signed<'_>) -> Result<bool, Outage>;
+}
+
+/// Where bundles are written for readers that know no ledger.
+pub trait Notes {
+    /// Appends a line to the note of each commit, after what is there; a line that is there already stays alone.
+    ///
+    /// # Errors
+    /// `notes-not-written`: then none of them is.
+    fn append(&self, notes: &[(Oid, String)], now: Timestamp) -> Result<(), Outage>;
 }
 
 /// The attestation key. May live in a file, behind a socket, in a token or a KMS.

@@ -316,3 +316,52 @@ pub struct Push {
     /// The updates in the order of the hook's input.
     pub updates: Vec<RefUpdate>,
 }
+
+/// Most ref updates that one push may have, so that every list of them is bounded.
+pub const MAX_UPDATES: usize = 10_000;
+
+/// Reads the pre-receive hook's standard input: `old SP new SP ref LF` for each update.
+///
+/// # Errors
+/// [`Invalid`] that names the line: no update at all, more than [`MAX_UPDATES`], a line without its three
+/// parts or its end, an id or name that is not valid, ids of unequal length, or a ref named twice.
+///
+/// <https://git-scm.com/docs/githooks#pre-receive>
+pub fn read_updates(input: &[u8]) -> Result<Vec<RefUpdate>, Invalid> {
+    let bad = |line: usize, why: String| Invalid::new("list of ref updates", format!("line {line}: {why}"));
+    let Some(body) = input.strip_suffix(b"\n") else {
+        return Err(bad(1, "it is empty or its last line has no end".into()));
+    };
+    let lines: Vec<&[u8]> = body.split(|&b| b == b'\n').take(MAX_UPDATES + 1).collect();
+    if lines.len() > MAX_UPDATES {
+        return Err(bad(lines.len(), format!("more than {MAX_UPDATES} updates in one push")));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let mut updates = Vec::with_capacity(lines.len());
+    for (at, line) in lines.into_iter().enumerate() {
+        let update = read_update(line).map_err(|why| bad(at + 1, why))?;
+        if !seen.insert(update.name.clone()) {
+            return Err(bad(at + 1, format!("{} is named twice", update.name)));
+        }
+        updates.push(update);
+    }
+    Ok(updates)
+}
+
+fn read_update(line: &[u8]) -> Result<RefUpdate, String> {
+    let text = std::str::from_utf8(line).map_err(|_| "the ref name is not UTF-8".to_owned())?;
+    let mut parts = text.splitn(3, ' ');
+    let (Some(old), Some(new), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err("it is not `old new ref`".into());
+    };
+    let say = |e: Invalid| e.to_string();
+    let update = RefUpdate {
+        name: name.parse().map_err(say)?,
+        old: old.parse().map_err(say)?,
+        new: new.parse().map_err(say)?,
+    };
+    if update.old.as_bytes().len() != update.new.as_bytes().len() {
+        return Err("the two ids are of unequal length".into());
+    }
+    Ok(update)
+}

@@ -1,1 +1,341 @@
-//! Adapter: the ledger in SQLite.
+//! Adapter: the ledger in SQLite, one file beside the repository, no daemon.
+//!
+//! In scope: [`SqliteStore`], which makes, opens and migrates the file and
+//! serves [`Store`] from it. Out of scope: what decisions, entries and leaves
+//! mean (`decision`, `attest`, `tlog`), when to record and publish (`pipeline`).
+//!
+//! One connection, since one hook process serves one push. Write-ahead log and
+//! `synchronous = FULL`: what a method wrote is on the disk when it returns.
+//! Writers take the lock before they read (`BEGIN IMMEDIATE`), so that a
+//! transaction never has to be tried again because of another.
+//!
+//! * `schema`: versions of the file, the check at open, the way up.
+//! * `ledger`: decisions and entries. `log`: the log and re-opens. `work`: caches and tasks.
+//! * `row`: columns ↔ port types. `fault`: errors → outages.
+
+mod fault;
+mod ledger;
+mod log;
+mod row;
+mod schema;
+mod work;
+
+use crate::port::{Append, DecisionRecord, EntryRecord, Outage, ReopenRecord, Store, Task};
+use crate::push::{Oid, RefName};
+use crate::tlog::Head;
+use fault::Fault;
+use schema::{Kind, STEPS};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long a writer waits for another before it gives up with `store-busy`.
+///
+/// GHES gives all hooks together 5 s; the longest lock of ours is a migration.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Bytes of write-ahead log that a process may leave to the next, which reads it when it opens the ledger.
+///
+/// Reading 1 MiB takes about half a millisecond; folding it into the file takes more, but only every thirtieth push.
+const LOG_LEFT_BEHIND: u64 = 1 << 20;
+
+/// The embedded [`Store`]: one SQLite file, one connection.
+///
+/// Calls from several tasks wait for each other; several processes may have
+/// the same file open. A call whose future is dropped changes nothing or all.
+pub struct SqliteStore {
+    path: PathBuf,
+    link: Mutex<Link>,
+}
+
+/// The connection, and whether a transaction on it may have been left open.
+struct Link {
+    sql: SqliteConnection,
+    unsettled: bool,
+}
+
+impl Link {
+    /// Takes back what a dropped future or a failed statement left open.
+    async fn settle(&mut self) -> &mut SqliteConnection {
+        if self.unsettled {
+            // It fails where SQLite has rolled back already, which is as well.
+            let _ = sqlx::query("ROLLBACK").execute(&mut self.sql).await;
+            self.unsettled = false;
+        }
+        &mut self.sql
+    }
+}
+
+impl SqliteStore {
+    /// Makes the ledger (mode 0600) and brings its schema up to date; keeps what is in one that exists.
+    ///
+    /// # Errors
+    /// `store-missing` (no such folder), `store-unreadable`, `store-read-only`, `store-full`, `store-busy`,
+    /// `store-corrupt` (the file is something else), `store-newer-than-program`.
+    pub async fn create(path: &Path) -> Result<Self, Outage> {
+        let path = absolute(path)?;
+        touch_private(&path).map_err(|error| fault::unopened(&path, &error))?;
+        let options = options(&path).journal_mode(SqliteJournalMode::Wal);
+        Self::connect(path, options, |kind| kind != Kind::Current).await
+    }
+
+    /// Opens a ledger that exists; an older schema is brought up to date first.
+    ///
+    /// The usual case reads the file's first page and nothing else.
+    ///
+    /// # Errors
+    /// `store-missing`, `store-unreadable`, `store-corrupt` (no ledger, or damaged), `store-busy`,
+    /// `store-newer-than-program`; on migration also those of a write.
+    pub async fn open(path: &Path) -> Result<Self, Outage> {
+        let path = absolute(path)?;
+        // SQLite says "unable to open" for every cause; the system knows which.
+        File::open(&path).map_err(|error| fault::unopened(&path, &error))?;
+        let options = options(&path);
+        Self::connect(path, options, |kind| kind == Kind::Older).await
+    }
+
+    async fn connect(
+        path: PathBuf,
+        options: SqliteConnectOptions,
+        migrates: impl Fn(Kind) -> bool,
+    ) -> Result<Self, Outage> {
+        let words = |fault: Fault| fault.outage(&path, "open the ledger");
+        let mut sql = options.connect().await.map_err(|error| words(error.into()))?;
+        let kind = schema::identify(&mut sql, STEPS).await.map_err(words)?;
+        if migrates(kind) {
+            schema::migrate(&mut sql, STEPS)
+                .await
+                .map_err(|fault| fault.outage(&path, "bring the ledger's schema up to date"))?;
+        } else if kind == Kind::Blank {
+            return Err(words(Fault::Corrupt("the file is empty".to_owned())));
+        }
+        let link = Mutex::new(Link { sql, unsettled: false });
+        Ok(Self { path, link })
+    }
+
+    /// Closes the ledger and, if no other process has it open, folds the write-ahead log into the file.
+    ///
+    /// # Errors
+    /// Those of a write. All that was recorded is safe nonetheless.
+    pub async fn close(self) -> Result<(), Outage> {
+        let mut link = self.link.into_inner();
+        link.settle().await;
+        let closed = link.sql.close().await;
+        closed.map_err(|error| Fault::from(error).outage(&self.path, "close the ledger"))
+    }
+
+    /// Ends the use of the ledger in a process that ends now: a hook.
+    ///
+    /// [`SqliteStore::close`] costs about as much as the push's own write, so
+    /// this leaves the write-ahead log to the next process while it is short,
+    /// and closes once it is not. The connection and its thread then end with
+    /// the process. Cannot fail: all that was recorded is on the disk.
+    pub async fn leave(self) {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let long = std::fs::metadata(log).is_ok_and(|log| log.len() > LOG_LEFT_BEHIND);
+        if long {
+            // What a failed close leaves undone, the next process does.
+            let _ = self.close().await;
+        } else {
+            std::mem::forget(self.link);
+        }
+    }
+
+    /// Runs reads that belong together only by the connection's lock.
+    async fn read<T>(
+        &self,
+        doing: &str,
+        body: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Fault>,
+    ) -> Result<T, Outage> {
+        let mut link = self.link.lock().await;
+        let outcome = body(link.settle().await).await;
+        outcome.map_err(|fault| fault.outage(&self.path, doing))
+    }
+
+    /// Runs a write: one transaction, durable when this returns `Ok`, without trace otherwise.
+    async fn write<T>(&self, body: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut link = self.link.lock().await;
+        link.settle().await;
+        link.unsettled = true;
+        let outcome = transact(&mut link.sql, body).await;
+        if outcome.is_ok() {
+            link.unsettled = false;
+        } else {
+            link.settle().await;
+        }
+        outcome
+    }
+
+    fn words<'a>(&'a self, doing: &'a str) -> impl FnOnce(Fault) -> Outage + 'a {
+        move |fault| fault.outage(&self.path, doing)
+    }
+}
+
+async fn transact<T>(
+    sql: &mut SqliteConnection,
+    body: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *sql).await?;
+    let value = body(sql).await?;
+    sqlx::query("COMMIT").execute(sql).await?;
+    Ok(value)
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging()
+}
+
+/// The whole path: SQLite would read a relative one that starts with `file:` as a URI.
+fn absolute(path: &Path) -> Result<PathBuf, Outage> {
+    std::path::absolute(path).map_err(|error| fault::unopened(path, &error))
+}
+
+/// Makes the file if there is none, readable by its owner alone; SQLite gives the same mode to what it puts beside it.
+fn touch_private(path: &Path) -> std::io::Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        // The name must outlive a power cut as the content does.
+        Ok(_) => File::open(path.parent().unwrap_or(path))?.sync_all(),
+    }
+}
+
+impl Store for SqliteStore {
+    async fn record(
+        &self,
+        decision: &DecisionRecord,
+        pending: &[EntryRecord],
+        scanned: &[Oid],
+        rule_set: &str,
+    ) -> Result<(), Outage> {
+        let words = self.words("record the decision");
+        let record = match ledger::Recording::of(decision, pending) {
+            Ok(record) => record,
+            Err(fault) => return Err(words(fault)),
+        };
+        self.write(async |sql| {
+            record.insert(sql).await?;
+            work::insert_scanned(sql, scanned, rule_set).await
+        })
+        .await
+        .map_err(words)
+    }
+
+    async fn decision(&self, push_id: &str) -> Result<Option<DecisionRecord>, Outage> {
+        let doing = "read a decision";
+        self.read(doing, async |sql| ledger::decision(sql, push_id).await).await
+    }
+
+    async fn decisions(&self, limit: u32) -> Result<Vec<DecisionRecord>, Outage> {
+        let doing = "read the decisions";
+        self.read(doing, async |sql| ledger::decisions(sql, limit).await).await
+    }
+
+    async fn scanned(&self, commits: &[Oid], rule_set: &str) -> Result<Vec<Oid>, Outage> {
+        let doing = "read which commits were scanned";
+        self.read(doing, async |sql| work::scanned(sql, commits, rule_set).await)
+            .await
+    }
+
+    async fn pending(&self) -> Result<Vec<EntryRecord>, Outage> {
+        let doing = "read the pending entries";
+        self.read(doing, async |sql| ledger::pending(sql).await).await
+    }
+
+    async fn void(&self, ids: &[String]) -> Result<(), Outage> {
+        self.write(async |sql| ledger::void(sql, ids).await)
+            .await
+            .map_err(self.words("mark entries void"))
+    }
+
+    async fn entry(&self, id: &str) -> Result<Option<EntryRecord>, Outage> {
+        let doing = "read an entry";
+        self.read(doing, async |sql| ledger::entry(sql, id).await).await
+    }
+
+    async fn latest(&self, name: &RefName) -> Result<Option<EntryRecord>, Outage> {
+        let doing = "read a ref's latest entry";
+        self.read(doing, async |sql| ledger::latest(sql, name).await).await
+    }
+
+    async fn entries_of(&self, commit: Oid) -> Result<Vec<EntryRecord>, Outage> {
+        let doing = "read a commit's entries";
+        self.read(doing, async |sql| ledger::entries_of(sql, commit).await)
+            .await
+    }
+
+    async fn entries(&self, limit: u32) -> Result<Vec<EntryRecord>, Outage> {
+        let doing = "read the entries";
+        self.read(doing, async |sql| ledger::entries(sql, limit).await).await
+    }
+
+    async fn head(&self) -> Result<Head, Outage> {
+        let doing = "read the log's head";
+        self.read(doing, async |sql| log::head(sql).await).await
+    }
+
+    async fn nodes(&self, wanted: &[(u8, u64)]) -> Result<Vec<[u8; 32]>, Outage> {
+        let doing = "read the log's hashes";
+        self.read(doing, async |sql| log::nodes(sql, wanted).await).await
+    }
+
+    async fn leaf(&self, index: u64) -> Result<Option<Vec<u8>>, Outage> {
+        let doing = "read a leaf of the log";
+        self.read(doing, async |sql| log::leaf(sql, index).await).await
+    }
+
+    async fn next_status_index(&self) -> Result<u64, Outage> {
+        let doing = "read the next status list index";
+        self.read(doing, async |sql| ledger::next_status_index(sql).await).await
+    }
+
+    async fn append(&self, expected_size: u64, append: &Append) -> Result<bool, Outage> {
+        let outcome = self
+            .write(async |sql| log::append(sql, expected_size, append).await)
+            .await;
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(Fault::Lost) => Ok(false),
+            Err(fault) => Err(fault.outage(&self.path, "append to the log")),
+        }
+    }
+
+    async fn reopens(&self) -> Result<Vec<ReopenRecord>, Outage> {
+        let doing = "read the re-open events";
+        self.read(doing, async |sql| log::reopens(sql).await).await
+    }
+
+    async fn tasks(&self, limit: u32) -> Result<Vec<(i64, Task)>, Outage> {
+        let doing = "read the tasks";
+        self.read(doing, async |sql| work::tasks(sql, limit).await).await
+    }
+
+    async fn task_done(&self, row: i64) -> Result<(), Outage> {
+        self.write(async |sql| work::task_done(sql, row).await)
+            .await
+            .map_err(self.words("remove a done task"))
+    }
+
+    async fn mark_used(&self, key: &str) -> Result<(), Outage> {
+        self.write(async |sql| work::mark_used(sql, key).await)
+            .await
+            .map_err(self.words("note a key's second opinion"))
+    }
+
+    async fn used_keys(&self) -> Result<Vec<String>, Outage> {
+        let doing = "read which keys had their second opinion";
+        self.read(doing, async |sql| work::used_keys(sql).await).await
+    }
+}

@@ -29,6 +29,17 @@ pub enum CommandError {
     },
     /// Ours or the system's. Exit code 3.
     Outage(Outage),
+    /// A finding that ends a command by itself. Exit code 1.
+    Finding {
+        /// Kebab-case code.
+        code: &'static str,
+        /// What and where.
+        what: String,
+        /// What to do next.
+        next: String,
+    },
+    /// Denied because of an outage whose message has been printed. Exit code 3.
+    Denied,
 }
 
 impl CommandError {
@@ -45,7 +56,8 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } => 2,
-            Self::Outage(_) => 3,
+            Self::Finding { .. } => 1,
+            Self::Outage(_) | Self::Denied => 3,
         }
     }
 }
@@ -59,8 +71,9 @@ impl From<Outage> for CommandError {
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (code, what, next) = match self {
-            Self::Usage { code, what, next } => (*code, what.clone(), next),
+            Self::Usage { code, what, next } | Self::Finding { code, what, next } => (*code, what.clone(), next),
             Self::Outage(o) => (o.code, format!("{}: {}", o.what, o.why), &o.next),
+            Self::Denied => return Ok(()),
         };
         write!(f, "error[{code}]: {what}")?;
         if next.is_empty() {

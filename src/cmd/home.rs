@@ -1,5 +1,6 @@
 //! Where an installation keeps its things: `REPO.git/lychgate/`.
 
+use super::error::CommandError;
 use std::path::{Path, PathBuf};
 
 /// The folder of one installation.
@@ -18,6 +19,36 @@ impl Home {
             git_dir: git_dir.to_owned(),
             dir: git_dir.join("lychgate"),
         }
+    }
+
+    /// The home of the installed repository that a folder belongs to.
+    ///
+    /// * `start`: a Git directory (bare or not), a work tree or a folder in one; a caller that
+    ///   honours `GIT_DIR` passes it here. `None`: the current folder.
+    ///
+    /// Walks up as Git does; a linked work tree leads to the repository that it belongs to.
+    ///
+    /// # Errors
+    /// Usage: `no-repository` if no folder above is a repository; `not-installed` if it has no `lychgate/` folder.
+    pub fn find(start: Option<&Path>) -> Result<Self, CommandError> {
+        let given = start.unwrap_or(Path::new("."));
+        let absolute = std::fs::canonicalize(given).map_err(|e| {
+            let what = format!("cannot open {}: {e}", given.display());
+            CommandError::usage("no-repository", what, NAME_IT)
+        })?;
+        let git_dir = absolute.ancestors().find_map(git_dir_at).ok_or_else(|| {
+            let what = format!("{} is not in a Git repository", absolute.display());
+            CommandError::usage("no-repository", what, NAME_IT)
+        })?;
+        let home = Self::of(&git_dir);
+        if home.dir.is_dir() {
+            return Ok(home);
+        }
+        Err(CommandError::usage(
+            "not-installed",
+            format!("{} has no lychgate folder", git_dir.display()),
+            format!("install it: lychgate init {}", git_dir.display()),
+        ))
     }
 
     /// Installation settings: `resource`, `verifier_id`, `level`.
@@ -54,4 +85,32 @@ impl Home {
     pub fn keyring(&self) -> PathBuf {
         self.dir.join("keyring")
     }
+}
+
+const NAME_IT: &str = "name the repository: --repo DIR";
+
+/// The Git directory that a folder is or holds.
+fn git_dir_at(folder: &Path) -> Option<PathBuf> {
+    if is_git_dir(folder) {
+        return Some(common_dir(folder));
+    }
+    let inner = folder.join(".git");
+    if is_git_dir(&inner) {
+        return Some(inner);
+    }
+    // A linked work tree or a submodule has a file that says where its Git directory is.
+    let text = std::fs::read_to_string(&inner).ok()?;
+    let linked = folder.join(text.strip_prefix("gitdir: ")?.trim_end());
+    linked.join("HEAD").is_file().then(|| common_dir(&linked))
+}
+
+fn is_git_dir(folder: &Path) -> bool {
+    folder.join("HEAD").is_file() && (folder.join("objects").is_dir() || folder.join("commondir").is_file())
+}
+
+/// The Git directory that a linked work tree's own one shares.
+fn common_dir(git_dir: &Path) -> PathBuf {
+    let shared = std::fs::read_to_string(git_dir.join("commondir")).map(|text| git_dir.join(text.trim_end()));
+    let shared = shared.and_then(std::fs::canonicalize);
+    shared.unwrap_or_else(|_| git_dir.to_owned())
 }

@@ -1,1 +1,258 @@
-//! `lychgate hook`.
+//! `lychgate hook`: what Git runs on the server for each push.
+//!
+//! `pre-receive` decides and makes the decision durable; `reference-transaction` lets a protected ref move
+//! only along a durable pending entry, and publishes or voids it; `post-receive` starts the work after the
+//! push. Nothing here that a hook does not need is initialised: the time of a push is paid by a developer.
+//!
+//! <https://git-scm.com/docs/githooks>
+
+use super::error::{CommandError, Outcome};
+use super::home::Home;
+use super::output::Output;
+use super::{actor, open, process, settle};
+use crate::config::Policy;
+use crate::decision::Verdict;
+use crate::feedback;
+use crate::pipeline::{self, Received, World};
+use crate::port::{EntryRecord, Outage, Store};
+use crate::push::{Oid, Push, RefName, Timestamp, read_updates};
+use crate::scan::{RuleSet, Scanner};
+use crate::worker;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Most bytes of standard input: [`crate::push::MAX_UPDATES`] lines of two ids and a ref name each.
+const MAX_INPUT: u64 = 16 << 20;
+
+/// Runs one hook.
+///
+/// * `name`: the hook's name, or the path by which Git called it (`hooks/pre-receive`).
+/// * `args`: Git's arguments; for `reference-transaction` the state.
+///
+/// # Errors
+/// Any: the caller prints it, and the exit code denies.
+pub fn run(name: &str, args: &[String], now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
+    let hook = name.rsplit('/').next().unwrap_or(name);
+    match hook {
+        "pre-receive" => pre_receive(now, out),
+        "reference-transaction" => reference_transaction(args.first().map_or("", String::as_str)),
+        "post-receive" => post_receive(),
+        other => Err(CommandError::usage(
+            "unknown-hook",
+            format!("lychgate has no hook named {other}"),
+            "use pre-receive, reference-transaction or post-receive",
+        )),
+    }
+}
+
+fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
+    let updates = read_updates(&input()?).map_err(|e| outage("malformed-hook-input", e.to_string()))?;
+    let home = home()?;
+    let actor = actor::actor(&process::variable, process::account)?;
+    let settings = open::settings(&home)?;
+    let push = Push {
+        id: ulid::Ulid::from_parts(
+            now.unix().unsigned_abs() * 1000,
+            u128::from_le_bytes(half(process::random()?)),
+        )
+        .to_string(),
+        repository: settings.resource,
+        received_at: now,
+        actor,
+        options: actor::options(&process::variable),
+        updates,
+    };
+    let received = open::runtime()?.block_on(decide(&home, push, now))?;
+    for line in feedback::decided(&received.facts.push, &received.decision).lines() {
+        out.note(line);
+    }
+    Ok(match received.decision.verdict {
+        Verdict::Allow => Outcome::Yes,
+        Verdict::Deny if received.decision.outage => return Err(CommandError::Denied),
+        Verdict::Deny => Outcome::No,
+    })
+}
+
+async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, CommandError> {
+    let (policy, policy_text) = open::policy(&home.policy())?;
+    let key = open::fingerprint_key(&home.fingerprint_key())?;
+    let quarantine = process::variable("GIT_QUARANTINE_PATH").map(PathBuf::from);
+    let repository = open::repository(home, quarantine.as_ref())?;
+    let keyring = open::keyring(home);
+    let store = open::store(home).await?;
+    settle::recover(home, &store, &repository, now).await?;
+    let rules = RuleSet::builtin();
+    let scanner = Scanner::new(rules, &key);
+    let world = World {
+        repository: &repository,
+        keyring: &keyring,
+        store: &store,
+        scanner: &scanner,
+        rule_set: rules.digest(),
+        policy: &policy,
+        policy_text: &policy_text,
+    };
+    Ok(pipeline::receive(&world, push, &process::owner()).await?)
+}
+
+/// One line of the reference-transaction hook, as far as it concerns a protected ref.
+struct Move {
+    name: RefName,
+    /// `None`: the caller did not say where the ref stands.
+    old: Option<Oid>,
+    new: Oid,
+}
+
+fn reference_transaction(phase: &str) -> Result<Outcome, CommandError> {
+    let input = input()?;
+    // Git has more phases than we act on; an unknown one decides nothing.
+    if !matches!(phase, "prepared" | "committed" | "aborted") || !mentions_refs(&input) {
+        return Ok(Outcome::Yes);
+    }
+    let home = home()?;
+    let (policy, _) = open::policy(&home.policy())?;
+    let moves = moves(&input, &policy)?;
+    if moves.is_empty() {
+        return Ok(Outcome::Yes);
+    }
+    open::runtime()?.block_on(async {
+        let store = open::store(&home).await?;
+        let pending = store.pending().await?;
+        match phase {
+            "prepared" => prepared(&home, &moves, &pending),
+            "committed" => {
+                let moved = pending
+                    .into_iter()
+                    .filter(|entry| moves.iter().any(|m| m.is(entry)))
+                    .collect();
+                let signer = open::signer(&home)?;
+                let gate = settle::gate(&home)?;
+                worker::publish(&store, &signer, &gate, moved).await?;
+                Ok(Outcome::Yes)
+            }
+            _ => aborted(&store, &moves, &pending).await,
+        }
+    })
+}
+
+impl Move {
+    fn is(&self, entry: &EntryRecord) -> bool {
+        entry.update.name == self.name
+            && entry.update.new == self.new
+            && self.old.is_none_or(|old| old == entry.update.old)
+    }
+}
+
+fn mentions_refs(input: &[u8]) -> bool {
+    input.windows(6).any(|window| window == b" refs/")
+}
+
+/// The moves of protected refs. A protected ref must not become a symbolic one.
+fn moves(input: &[u8], policy: &Policy) -> Result<Vec<Move>, CommandError> {
+    let mut moves = Vec::new();
+    for line in input.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+        let text = String::from_utf8_lossy(line);
+        let mut parts = text.splitn(3, ' ');
+        let (Some(old), Some(new), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(outage(
+                "malformed-hook-input",
+                format!("not `old new ref`: {} bytes", line.len()),
+            )
+            .into());
+        };
+        let Ok(name) = name.parse::<RefName>() else { continue };
+        if !policy.protects(&name) {
+            continue;
+        }
+        let new = new
+            .parse()
+            .map_err(|_| not_through_the_gate(&name, "it would become a symbolic ref"))?;
+        let old: Option<Oid> = old.parse().ok().filter(|oid: &Oid| !oid.is_zero());
+        moves.push(Move { name, old, new });
+    }
+    Ok(moves)
+}
+
+/// Lets protected refs move only along a durable pending entry.
+fn prepared(home: &Home, moves: &[Move], pending: &[EntryRecord]) -> Result<Outcome, CommandError> {
+    for step in moves {
+        if pending.iter().any(|entry| step.is(entry)) {
+            continue;
+        }
+        // Git rewrites refs in place (`pack-refs`, `gc`): what does not move needs no entry.
+        let repository = open::repository(home, None)?;
+        let stands = crate::port::Repository::ref_target(&repository, &step.name)?;
+        if stands == Some(step.new) || (stands.is_none() && step.new.is_zero()) {
+            continue;
+        }
+        return Err(not_through_the_gate(&step.name, "no decision lets it move there"));
+    }
+    Ok(Outcome::Yes)
+}
+
+fn not_through_the_gate(name: &RefName, why: &str) -> CommandError {
+    CommandError::Finding {
+        code: "not-through-the-gate",
+        what: format!("{name} is protected and moves only by a push: {why}"),
+        next: "push the change; for maintenance, an administrator can change the policy first".into(),
+    }
+}
+
+/// Voids what this receive-pack had pending and did not move.
+async fn aborted(store: &impl Store, moves: &[Move], pending: &[EntryRecord]) -> Result<Outcome, CommandError> {
+    let owner = process::owner();
+    let own = pending
+        .iter()
+        .filter(|entry| entry.owner == owner && moves.iter().any(|m| m.is(entry)));
+    let ids: Vec<String> = own.map(|entry| entry.id.clone()).collect();
+    if !ids.is_empty() {
+        store.void(&ids).await?;
+    }
+    Ok(Outcome::Yes)
+}
+
+/// Starts the work after the push in a process of its own, so that nobody waits for it.
+fn post_receive() -> Result<Outcome, CommandError> {
+    // Git warns about a hook that leaves its input unread.
+    let _ = input()?;
+    let home = home()?;
+    settle::start(&home)?;
+    Ok(Outcome::Yes)
+}
+
+fn home() -> Result<Home, CommandError> {
+    // Git runs hooks in the Git directory and names it in GIT_DIR, relative to there.
+    let git_dir = process::variable("GIT_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let git_dir = git_dir.canonicalize().map_err(|e| Outage {
+        code: "repository-unreadable",
+        what: format!("cannot find the Git directory {}", git_dir.display()),
+        why: e.to_string(),
+        next: "run the hook from Git, or in the Git directory".into(),
+    })?;
+    Ok(Home::of(&git_dir))
+}
+
+fn input() -> Result<Vec<u8>, Outage> {
+    let mut input = Vec::new();
+    std::io::stdin()
+        .take(MAX_INPUT + 1)
+        .read_to_end(&mut input)
+        .map_err(|e| outage("malformed-hook-input", e.to_string()))?;
+    if input.len() as u64 > MAX_INPUT {
+        return Err(outage("malformed-hook-input", format!("more than {MAX_INPUT} bytes")));
+    }
+    Ok(input)
+}
+
+fn half(bytes: [u8; 32]) -> [u8; 16] {
+    std::array::from_fn(|at| bytes[at])
+}
+
+fn outage(code: &'static str, why: String) -> Outage {
+    Outage {
+        code,
+        what: "the hook cannot read what Git tells it".into(),
+        why,
+        next: "this is no fault of the push: ask the administrator to run lychgate init --check".into(),
+    }
+}

@@ -6,6 +6,7 @@ mod attest;
 mod cli;
 mod crafted;
 mod crash;
+mod decision;
 mod feedback;
 mod git_adapter;
 mod hook;

@@ -1,0 +1,150 @@
+//! The gate's public part: policy, public keys and the attestation key's public half, in `refs/lychgate/gate`.
+//!
+//! Written on the server by `init`, `keys` and `settle`; fetched in a clone by `check`, so that a dry run uses
+//! what the server uses. Pushes to `refs/lychgate/` are refused by the gate itself.
+
+use super::error::CommandError;
+use super::git;
+use super::home::Home;
+use crate::port::Outage;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// The ref that carries the gate's public part.
+pub const GATE_REF: &str = "refs/lychgate/gate";
+
+/// Most files of a keyring that are published; more than any installation we know of has keys.
+const MAX_FILES: usize = 100_000;
+
+/// Writes the public part, if it differs from what the ref has.
+///
+/// # Errors
+/// `gate-not-published` with the cause; nothing else depends on it.
+pub fn write(home: &Home) -> Result<(), CommandError> {
+    let mut files = vec![("policy.toml".to_owned(), home.policy())];
+    files.push(("attestation.pub".to_owned(), home.attestation_public_key()));
+    for folder in ["openpgp", "ssh"] {
+        collect(&home.keyring().join(folder), &format!("keyring/{folder}"), &mut files).map_err(failed)?;
+    }
+    files.sort();
+    let mut stream = String::from("commit ");
+    stream.push_str(GATE_REF);
+    stream.push_str("\ncommitter Lychgate <lychgate@localhost> 0 +0000\ndata 0\ndeleteall\n");
+    let mut bytes = stream.into_bytes();
+    for (name, path) in files {
+        let content = std::fs::read(&path).map_err(failed)?;
+        bytes.extend_from_slice(format!("M 100644 inline {name}\ndata {}\n", content.len()).as_bytes());
+        bytes.extend_from_slice(&content);
+        bytes.push(b'\n');
+    }
+    fast_import(&home.git_dir, &bytes)
+}
+
+fn fast_import(git_dir: &Path, stream: &[u8]) -> Result<(), CommandError> {
+    #[expect(clippy::disallowed_methods, reason = "commands may start git")]
+    let mut command = std::process::Command::new("git");
+    command
+        .arg("-C")
+        .arg(git_dir)
+        .args(["fast-import", "--quiet", "--force"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    // A failed write shows in the exit status too, with git's own reason.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(stream));
+    let output = child.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(std::io::Error::other(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    )))
+}
+
+fn collect(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> std::io::Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), &name, files)?;
+        } else if files.len() < MAX_FILES {
+            files.push((name, entry.path()));
+        } else {
+            return Err(std::io::Error::other(format!("more than {MAX_FILES} key files")));
+        }
+    }
+    Ok(())
+}
+
+fn failed(why: std::io::Error) -> CommandError {
+    CommandError::Outage(Outage {
+        code: "gate-not-published",
+        what: format!("cannot write {GATE_REF}"),
+        why: why.to_string(),
+        next: "developers' `lychgate check` uses the former policy and keys until this works".into(),
+    })
+}
+
+/// Fetches the public part of a remote's gate into `<git_dir>/lychgate-gate` and gives that folder.
+///
+/// # Errors
+/// `no-gate-at-remote` if the remote has none or cannot be reached.
+pub fn fetch(git_dir: &Path, remote: &str, offline: bool) -> Result<PathBuf, CommandError> {
+    let folder = git_dir.join("lychgate-gate");
+    if !offline {
+        let refspec = format!("+{GATE_REF}:{GATE_REF}");
+        let output = git::run(git_dir, &["fetch", "--quiet", "--no-tags", "--", remote, &refspec])?;
+        if !output.status.success() {
+            return Err(no_gate(remote, String::from_utf8_lossy(&output.stderr).trim()));
+        }
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| no_gate(remote, &e.to_string()))?;
+    let Some(listing) = git::ask(git_dir, &["ls-tree", "-r", "-z", "--name-only", GATE_REF])? else {
+        return Err(no_gate(remote, "it was never fetched"));
+    };
+    // Start from an empty keyring: a key that the server removed must go here too.
+    let _ = std::fs::remove_dir_all(folder.join("keyring"));
+    for name in listing.split('\0').filter(|name| !name.is_empty()) {
+        extract(git_dir, &folder, name).map_err(|e| no_gate(remote, &e))?;
+    }
+    Ok(folder)
+}
+
+fn extract(git_dir: &Path, folder: &Path, name: &str) -> Result<(), String> {
+    // Names come from the remote: none may lead out of the folder.
+    let plain = name
+        .split('/')
+        .all(|part| !part.is_empty() && part != "." && part != "..");
+    if !plain {
+        return Err(format!("the gate has a file with the name {name:?}"));
+    }
+    let output = git::run(git_dir, &["cat-file", "blob", &format!("{GATE_REF}:{name}")]).map_err(|e| e.to_string())?;
+    let path = folder.join(name);
+    let parent = path.parent().unwrap_or(folder);
+    std::fs::create_dir_all(parent).map_err(|e| e.to_string())?;
+    std::fs::write(&path, output.stdout).map_err(|e| e.to_string())
+}
+
+fn no_gate(remote: &str, why: &str) -> CommandError {
+    CommandError::usage(
+        "no-gate-at-remote",
+        format!("cannot fetch the policy and keys of {remote}: {why}"),
+        "check the remote's name; a gate publishes them in refs/lychgate/gate",
+    )
+}
+
+/// Removes a SQLite file with its companions.
+pub fn remove_database(path: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        let _ = std::fs::remove_file(PathBuf::from(name));
+    }
+}

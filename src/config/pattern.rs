@@ -1,0 +1,187 @@
+//! Ref patterns: a full ref name where `*` stands for any text without `/` and `**` for any text.
+//!
+//! In scope: reading and matching. Out of scope: ref names themselves (`push`).
+//! A pattern that could not match what its author means is refused, never skipped.
+
+use crate::push::RefName;
+use std::fmt;
+
+/// Most bytes of a pattern: matching costs at most this times the 1,024 bytes of a ref name.
+const LONGEST: usize = 256;
+
+/// A ref pattern: a full ref name where `*` stands for any text without `/` and `**` for any text.
+///
+/// ```
+/// use lychgate::config::Pattern;
+/// let pattern = Pattern::parse("refs/heads/release/**").unwrap();
+/// assert!(pattern.matches(&"refs/heads/release/1/hotfix".parse().unwrap()));
+/// assert!(!pattern.matches(&"refs/heads/main".parse().unwrap()));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// One sentence if it does not start with `refs/`, is longer than 256 bytes, has a character or part that no
+    /// ref can have, or three stars in a row.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let bad = |why: &str| Err(why.to_owned());
+        if text.len() > LONGEST {
+            return bad("it is longer than 256 bytes");
+        }
+        if !text.starts_with("refs/") {
+            return bad("it does not start with refs/; write the full name, such as refs/heads/main");
+        }
+        if text.bytes().any(|b| b < 0x20 || b == 0x7f || b" ~^:?[\\".contains(&b)) {
+            return bad(
+                "no ref has a space, a control character or one of ~^:?[\\ in its name; only * and ** are special",
+            );
+        }
+        if text.contains("***") {
+            return bad("three stars in a row mean nothing; write * within one part or ** across parts");
+        }
+        if text.contains("..") || text.contains("@{") || text.ends_with('.') {
+            return bad("no ref contains .. or @{ or ends with a dot");
+        }
+        let odd = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+        if text.split('/').any(odd) {
+            return bad("a part of it is empty, starts with a dot or ends with .lock, as no ref does");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the ref matches: the whole name, byte by byte, case and all.
+    pub fn matches(&self, name: &RefName) -> bool {
+        matches_bytes(self.0.as_bytes(), name.as_str().as_bytes())
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Keeps, after each token of the pattern, the set of prefixes of `name` that it can have eaten: no backtracking,
+/// so no pattern is slow.
+fn matches_bytes(pattern: &[u8], name: &[u8]) -> bool {
+    if !pattern.contains(&b'*') {
+        return pattern == name;
+    }
+    let mut ends = vec![false; name.len() + 1];
+    ends[0] = true;
+    let mut rest = pattern;
+    while let Some((&first, tail)) = rest.split_first() {
+        if first != b'*' {
+            eat_literal(&mut ends, name, first);
+            rest = tail;
+        } else if let Some(tail) = tail.strip_prefix(b"*") {
+            eat_any(&mut ends, name, |_| true);
+            rest = tail;
+        } else {
+            eat_any(&mut ends, name, |b| b != b'/');
+            rest = tail;
+        }
+    }
+    ends[name.len()]
+}
+
+/// Moves every prefix on by one byte, if the next byte of the name is `wanted`.
+fn eat_literal(ends: &mut [bool], name: &[u8], wanted: u8) {
+    for at in (0..name.len()).rev() {
+        ends[at + 1] = ends[at] && name[at] == wanted;
+    }
+    ends[0] = false;
+}
+
+/// Adds every prefix that is longer by bytes that `may` pass.
+fn eat_any(ends: &mut [bool], name: &[u8], may: impl Fn(u8) -> bool) {
+    for at in 0..name.len() {
+        ends[at + 1] |= ends[at] && may(name[at]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Pattern::parse(pattern).unwrap().matches(&name.parse().unwrap())
+    }
+
+    #[test]
+    fn stars_mean_what_the_docs_say() {
+        assert!(matches("refs/heads/main", "refs/heads/main"));
+        assert!(!matches("refs/heads/main", "refs/heads/main2"));
+        assert!(!matches("refs/heads/main", "refs/heads/Main"));
+        assert!(matches("refs/heads/*", "refs/heads/main"));
+        assert!(!matches("refs/heads/*", "refs/heads/a/b"));
+        assert!(matches("refs/heads/**", "refs/heads/a/b"));
+        assert!(matches("refs/tags/v*", "refs/tags/v"));
+        assert!(!matches("refs/tags/v*", "refs/tags/v1/x"));
+        assert!(matches("refs/**/stable/*", "refs/heads/a/b/stable/x"));
+        assert!(!matches("refs/**/stable/*", "refs/heads/a/b/stable/x/y"));
+        assert!(matches("refs/*/*-lts", "refs/heads/1-lts"));
+    }
+
+    #[test]
+    fn a_bad_pattern_is_an_error() {
+        for text in [
+            "",
+            "main",
+            "heads/main",
+            "refs/",
+            "refs/heads/",
+            "refs//x",
+            "refs/heads/***",
+            "refs/heads/[ab]",
+            "refs/heads/a?",
+            "refs/heads/a b",
+            "refs/heads/.x",
+            "refs/heads/x.lock",
+            "refs/heads/a..b",
+            "refs/heads/a\\*",
+            "refs/heads/a.",
+        ] {
+            assert!(Pattern::parse(text).is_err(), "{text}");
+        }
+        assert!(Pattern::parse(&format!("refs/heads/{}", "x".repeat(300))).is_err());
+    }
+
+    /// What the stars mean, written the plainest way.
+    fn plainly(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern {
+            [] => name.is_empty(),
+            [b'*', b'*', rest @ ..] => (0..=name.len()).any(|at| plainly(rest, &name[at..])),
+            [b'*', rest @ ..] => (0..=name.len())
+                .take_while(|at| !name[..*at].contains(&b'/'))
+                .any(|at| plainly(rest, &name[at..])),
+            [first, rest @ ..] => name.first() == Some(first) && plainly(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn agrees_with_the_plain_meaning(pattern in "[ab/]{0,3}(\\*{1,2}[ab/]{0,2}){0,3}", name in "[ab/]{0,10}") {
+            prop_assert_eq!(
+                matches_bytes(pattern.as_bytes(), name.as_bytes()),
+                plainly(pattern.as_bytes(), name.as_bytes())
+            );
+        }
+
+        #[test]
+        fn a_ref_name_is_a_pattern_that_matches_itself(name in "refs/heads/[a-z0-9_+-]{1,20}(/[a-z0-9]{1,9}){0,3}") {
+            prop_assert!(matches(&name, &name));
+        }
+    }
+}

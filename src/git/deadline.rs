@@ -1,0 +1,43 @@
+//! The end of the time that one inspection may take.
+
+use super::outage;
+use crate::port::Outage;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// A moment on the monotonic clock, and whether it has passed.
+pub(super) struct Deadline {
+    end: Option<Instant>,
+    seconds: u64,
+    passed: AtomicBool,
+}
+
+impl Deadline {
+    /// Ends after so many seconds from now; a number too large for the clock never ends.
+    pub(super) fn after(seconds: u64) -> Self {
+        Self {
+            end: Instant::now().checked_add(Duration::from_secs(seconds)),
+            seconds,
+            passed: AtomicBool::new(false),
+        }
+    }
+
+    /// The flag by which long-running work is told to stop.
+    pub(super) fn flag(&self) -> &AtomicBool {
+        &self.passed
+    }
+
+    /// Fails with `deadline-passed` once the moment has come.
+    pub(super) fn check(&self) -> Result<(), Outage> {
+        if self.end.is_none_or(|end| Instant::now() < end) {
+            return Ok(());
+        }
+        self.passed.store(true, Relaxed);
+        Err(outage(
+            "deadline-passed",
+            "cannot finish the inspection of the push",
+            format!("it took longer than {} s", self.seconds),
+            "push fewer commits at once, or raise the policy's bound on seconds",
+        ))
+    }
+}

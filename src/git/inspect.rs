@@ -1,0 +1,298 @@
+//! One inspection from end to end: the order of the steps, and what they add up to.
+
+use super::MAX_OBJECT_BYTES;
+use super::body::CommitHead;
+use super::deadline::Deadline;
+use super::introduced::Introduced;
+use super::place;
+use super::quarantine::Read;
+use super::store::{Store, Target, oid_of};
+use super::traverse::{Brought, Traversed, traverse};
+use super::walk::{NewCommits, Walk};
+use crate::config::Bounds;
+use crate::facts::{Ancestry, Fact};
+use crate::finding::Place;
+use crate::port::{self, Inspected, InspectedUpdate, NewCommit, ObjectVisitor, Outage};
+use crate::push::{Oid, RefUpdate};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The bounds that reading objects must keep.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) objects: u64,
+    pub(super) object_bytes: u64,
+}
+
+impl Limits {
+    fn of(bounds: &Bounds) -> Self {
+        Self {
+            objects: bounds.objects,
+            object_bytes: bounds.object_bytes.min(MAX_OBJECT_BYTES as u64),
+        }
+    }
+}
+
+/// What one update leads to.
+struct Reached {
+    target: Target,
+    ancestry: Ancestry,
+    commits: NewCommits,
+}
+
+type Noted = Vec<(String, Place)>;
+
+/// See [`crate::port::Repository::inspect`].
+pub(super) fn inspect<V: ObjectVisitor>(
+    store: &Store,
+    updates: &[RefUpdate],
+    known: &[Vec<Oid>],
+    bounds: &Bounds,
+    visitor: &V,
+) -> Result<Inspected<V::Hit>, Outage> {
+    let deadline = Deadline::after(bounds.seconds);
+    deadline.check()?;
+    let limits = Limits::of(bounds);
+    let brought = store.quarantine.as_ref().map_or(0, |q| u64::from(q.len()));
+    if brought > limits.objects {
+        return Ok(refused(updates));
+    }
+    let mut traversed = match &store.quarantine {
+        Some(quarantine) => traverse(quarantine, visitor, limits.object_bytes, bounds.threads, &deadline)?,
+        None => Traversed::default(),
+    };
+    let mut noted = Noted::new();
+    let mut walk = Walk::new(store, &traversed.commits, bounds.commits, &deadline);
+    let (reached, union) = reach_all(store, &mut walk, updates.iter().zip(known), bounds.commits, &mut noted)?;
+    let ordered = walk.order(&union)?;
+    let fresh = fresh(store, &traversed.commits, &ordered)?;
+
+    let (objects, bytes) = (traversed.objects, traversed.bytes);
+    let mut hits = place_hits(store, &mut traversed, &ordered, &mut noted)?;
+    hits.sort_by(|a, b| a.0.cmp(&b.0));
+    let index: HashMap<Oid, u32> = (0..).zip(&ordered).map(|(at, (oid, _))| (*oid, at)).collect();
+    let updates = reached.into_iter().map(|r| inspected(store, r, &index));
+    let updates = updates.collect::<Result<_, _>>()?;
+    let commits = collect(store, traversed.commits, ordered, &fresh, &mut noted)?;
+    noted.sort();
+    noted.dedup();
+    Ok(Inspected {
+        commits,
+        updates,
+        hits,
+        objects,
+        bytes,
+        bounds: noted,
+    })
+}
+
+/// See [`crate::port::Repository::introduced`].
+pub(super) fn introduced<V: ObjectVisitor>(
+    store: &Store,
+    commits: &[Oid],
+    bounds: &Bounds,
+    visitor: &V,
+) -> Result<port::Introduced<V::Hit>, Outage> {
+    let deadline = Deadline::after(bounds.seconds);
+    let mut introduced = Introduced::new(store, visitor, Limits::of(bounds), &deadline, (0, 0));
+    for &oid in commits {
+        let head = store.commit(oid, &mut Vec::new())?;
+        introduced.commit(oid, &head)?;
+    }
+    introduced.hits.sort_by(|a, b| a.0.cmp(&b.0));
+    introduced.bounds.sort();
+    introduced.bounds.dedup();
+    Ok(port::Introduced {
+        hits: introduced.hits,
+        objects: introduced.objects,
+        bytes: introduced.bytes,
+        bounds: introduced.bounds,
+    })
+}
+
+/// What is known of a push that brings more objects than the bound: only that.
+fn refused<H>(updates: &[RefUpdate]) -> Inspected<H> {
+    let unavailable = |_: &RefUpdate| InspectedUpdate {
+        ancestry: too_many("too-many-objects"),
+        commits: too_many("too-many-objects"),
+        tag: None,
+        commit: None,
+        tree: None,
+    };
+    Inspected {
+        commits: Vec::new(),
+        updates: updates.iter().map(unavailable).collect(),
+        hits: Vec::new(),
+        objects: 0,
+        bytes: 0,
+        bounds: vec![("too-many-objects".into(), Place::default())],
+    }
+}
+
+fn too_many<T>(code: &str) -> Fact<T> {
+    Fact::Unavailable {
+        code: code.into(),
+        why: "the push is larger than the policy's bounds allow to inspect".into(),
+    }
+}
+
+/// Walks every update; returns also the union of the new commits.
+fn reach_all<'a>(
+    store: &Store,
+    walk: &mut Walk<'_>,
+    updates: impl Iterator<Item = (&'a RefUpdate, &'a Vec<Oid>)>,
+    limit: u64,
+    noted: &mut Noted,
+) -> Result<(Vec<Reached>, HashSet<Oid>), Outage> {
+    let mut union = HashSet::new();
+    let mut all = Vec::new();
+    for (update, known) in updates {
+        walk.knowing(known);
+        let mut reached = reach(store, walk, update)?;
+        let place = |object| Place {
+            ref_name: Some(update.name.clone()),
+            object,
+            ..Place::default()
+        };
+        if reached.target.too_deep {
+            noted.push(("tag-too-deep".into(), place(Some(update.new))));
+        }
+        if let NewCommits::Exactly(commits) = &reached.commits {
+            let more = commits.iter().filter(|oid| !union.contains(*oid)).count();
+            if (union.len() + more) as u64 <= limit {
+                union.extend(commits);
+            } else {
+                reached.commits = NewCommits::TooMany;
+            }
+        }
+        if matches!(reached.commits, NewCommits::TooMany) {
+            noted.push(("too-many-commits".into(), place(None)));
+        }
+        all.push(reached);
+    }
+    Ok((all, union))
+}
+
+fn reach(store: &Store, walk: &mut Walk<'_>, update: &RefUpdate) -> Result<Reached, Outage> {
+    let mut reached = Reached {
+        target: Target::default(),
+        ancestry: Ancestry::None,
+        commits: NewCommits::Exactly(Vec::new()),
+    };
+    if update.new.is_zero() {
+        return Ok(reached);
+    }
+    reached.target = store.peel(update.new)?;
+    let old = match update.old.is_zero() {
+        true => None,
+        false => store.peel(update.old)?.commit,
+    };
+    if let Some(tip) = reached.target.commit {
+        reached.commits = walk.new_commits(tip, old)?;
+        if let Some(old) = old {
+            reached.ancestry = walk.ancestry(old, tip, &reached.commits)?;
+        }
+    }
+    Ok(reached)
+}
+
+/// The commits that only the push brought.
+///
+/// A commit on top of one that the main store lacks is not in the main store
+/// either, so few of them need a look-up.
+fn fresh(
+    store: &Store,
+    brought: &HashMap<Oid, Brought>,
+    ordered: &[(Oid, CommitHead)],
+) -> Result<HashSet<Oid>, Outage> {
+    let mut fresh = HashSet::new();
+    for (oid, head) in ordered {
+        if brought.contains_key(oid) && (head.parents.iter().any(|p| fresh.contains(p)) || !store.in_main(*oid)?) {
+            fresh.insert(*oid);
+        }
+    }
+    Ok(fresh)
+}
+
+/// Gives the hits of the quarantine their places, and the objects beyond the size limit theirs.
+fn place_hits<H>(
+    store: &Store,
+    traversed: &mut Traversed<H>,
+    ordered: &[(Oid, CommitHead)],
+    noted: &mut Noted,
+) -> Result<Vec<(Place, H)>, Outage> {
+    let Some(quarantine) = &store.quarantine else {
+        return Ok(Vec::new());
+    };
+    let of_hits = traversed.hits.iter().map(|(at, kind, _)| (*at, *kind));
+    let wanted: BTreeMap<_, _> = of_hits.chain(traversed.too_large.iter().copied()).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = place::places(quarantine, &wanted, ordered, &traversed.holders)?;
+    let place = |at: u32| match places.get(&at) {
+        Some(place) => place.clone(),
+        None => Place {
+            object: Some(oid_of(quarantine.id(at))),
+            ..Place::default()
+        },
+    };
+    for (at, _) in &traversed.too_large {
+        noted.push(("object-too-large".into(), place(*at)));
+    }
+    let mut hits = Vec::new();
+    for (at, _, found) in traversed.hits.drain(..) {
+        hits.extend(found.into_iter().map(|hit| (place(at), hit)));
+    }
+    Ok(hits)
+}
+
+fn inspected(store: &Store, reached: Reached, index: &HashMap<Oid, u32>) -> Result<InspectedUpdate, Outage> {
+    let commits = match reached.commits {
+        NewCommits::TooMany => too_many("too-many-commits"),
+        NewCommits::Exactly(commits) => {
+            let mut at: Vec<u32> = commits.iter().filter_map(|oid| index.get(oid).copied()).collect();
+            at.sort_unstable();
+            Fact::Known(at)
+        }
+    };
+    let tree = match reached.target.commit {
+        Some(commit) => store.commit(commit, &mut Vec::new())?.tree,
+        None => None,
+    };
+    Ok(InspectedUpdate {
+        ancestry: Fact::Known(reached.ancestry),
+        commits,
+        tag: reached.target.tag,
+        commit: reached.target.commit,
+        tree,
+    })
+}
+
+/// The new commits with their raw bytes; those too large to read have none, and are noted.
+fn collect(
+    store: &Store,
+    mut brought: HashMap<Oid, Brought>,
+    ordered: Vec<(Oid, CommitHead)>,
+    fresh: &HashSet<Oid>,
+    noted: &mut Noted,
+) -> Result<Vec<NewCommit>, Outage> {
+    let mut commits = Vec::with_capacity(ordered.len());
+    for (oid, _) in ordered {
+        let mut data = Vec::new();
+        if let Some(commit) = brought.remove(&oid) {
+            data = commit.data;
+        } else {
+            let read = store.find(oid, MAX_OBJECT_BYTES as u64, &mut data)?;
+            if let Read::TooLarge(_) = read.ok_or_else(|| store.missing(oid))? {
+                data.clear();
+                noted.push(("object-too-large".into(), super::introduced::place_of(oid, oid, "")));
+            }
+        }
+        commits.push(NewCommit {
+            oid,
+            data,
+            in_quarantine: fresh.contains(&oid),
+        });
+    }
+    Ok(commits)
+}

@@ -1,0 +1,191 @@
+//! What commits that were in the store before bring to a ref that did not have them.
+//!
+//! In scope: the commit object, and every tree and blob that its tree has and
+//! its parents' trees do not have at the same path; each object once, parents'
+//! commits first. Out of scope: which commits those are (`walk`).
+
+use super::body::{CommitHead, EntryKind, push_printable, tree_entries};
+use super::deadline::Deadline;
+use super::quarantine::Read;
+use super::store::{Store, kind_of, oid_from};
+use super::{MAX_TREE_DEPTH, inspect::Limits};
+use crate::finding::Place;
+use crate::port::{ObjectVisitor, Outage};
+use crate::push::Oid;
+use std::collections::{HashMap, HashSet};
+
+/// Visits what in-store commits introduce.
+pub(super) struct Introduced<'a, V: ObjectVisitor> {
+    store: &'a Store,
+    visitor: &'a V,
+    limits: Limits,
+    deadline: &'a Deadline,
+    visited: HashSet<Oid>,
+    pub(super) hits: Vec<(Place, V::Hit)>,
+    pub(super) bounds: Vec<(String, Place)>,
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+    full: bool,
+}
+
+/// A folder to compare with the folders of the same path in the parents.
+struct Folder {
+    tree: Oid,
+    before: Vec<Oid>,
+    path: String,
+    depth: usize,
+}
+
+/// The entries of one of the parents' trees, by name.
+type Names = HashMap<Vec<u8>, (EntryKind, Oid)>;
+
+impl<'a, V: ObjectVisitor> Introduced<'a, V> {
+    /// * `objects`, `bytes`: what the visitor has seen so far; the bound on objects counts both.
+    pub(super) fn new(
+        store: &'a Store,
+        visitor: &'a V,
+        limits: Limits,
+        deadline: &'a Deadline,
+        (objects, bytes): (u64, u64),
+    ) -> Self {
+        Self {
+            store,
+            visitor,
+            limits,
+            deadline,
+            visited: HashSet::new(),
+            hits: Vec::new(),
+            bounds: Vec::new(),
+            objects,
+            bytes,
+            full: false,
+        }
+    }
+
+    /// Visits what one commit introduces.
+    pub(super) fn commit(&mut self, oid: Oid, head: &CommitHead) -> Result<(), Outage> {
+        let place = Place {
+            commit: Some(oid),
+            object: Some(oid),
+            ..Place::default()
+        };
+        self.visit(oid, place)?;
+        let Some(tree) = head.tree else { return Ok(()) };
+        let mut before = Vec::new();
+        for &parent in &head.parents {
+            before.extend(self.store.commit(parent, &mut Vec::new())?.tree);
+        }
+        if before.contains(&tree) {
+            return Ok(());
+        }
+        let mut folders = vec![Folder {
+            tree,
+            before,
+            path: String::new(),
+            depth: 0,
+        }];
+        while let Some(folder) = folders.pop() {
+            if self.full {
+                break;
+            }
+            self.folder(oid, &folder, &mut folders)?;
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, commit: Oid, folder: &Folder, folders: &mut Vec<Folder>) -> Result<(), Outage> {
+        self.deadline.check()?;
+        let place = place_of(commit, folder.tree, &folder.path);
+        if folder.depth > MAX_TREE_DEPTH {
+            self.bounds.push(("tree-too-deep".into(), place));
+            return Ok(());
+        }
+        if !self.visit(folder.tree, place)? {
+            return Ok(());
+        }
+        let mut data = Vec::new();
+        self.store.tree(folder.tree, &mut data)?;
+        let before = self.names_before(folder)?;
+        for entry in tree_entries(&data, folder.tree.as_bytes().len()) {
+            let oid = oid_from(entry.id);
+            let same_name: Vec<_> = before.iter().filter_map(|names| names.get(entry.name)).collect();
+            if entry.kind == EntryKind::Submodule || same_name.contains(&&(entry.kind, oid)) {
+                continue;
+            }
+            let path = join(&folder.path, entry.name);
+            if entry.kind == EntryKind::Blob {
+                self.visit(oid, place_of(commit, oid, &path))?;
+                continue;
+            }
+            let trees = same_name.into_iter().filter(|(kind, _)| *kind == EntryKind::Tree);
+            folders.push(Folder {
+                tree: oid,
+                before: trees.map(|(_, id)| *id).collect(),
+                path,
+                depth: folder.depth + 1,
+            });
+        }
+        Ok(())
+    }
+
+    fn names_before(&self, folder: &Folder) -> Result<Vec<Names>, Outage> {
+        let mut all = Vec::new();
+        let mut data = Vec::new();
+        for tree in &folder.before {
+            self.store.tree(*tree, &mut data)?;
+            let entries = tree_entries(&data, tree.as_bytes().len());
+            all.push(entries.map(|e| (e.name.to_vec(), (e.kind, oid_from(e.id)))).collect());
+        }
+        Ok(all)
+    }
+
+    /// Shows an object to the visitor unless it has seen it; `false` if this walk has been at it before.
+    ///
+    /// What the push brought the visitor has seen in the first pass.
+    fn visit(&mut self, oid: Oid, place: Place) -> Result<bool, Outage> {
+        if self.full || !self.visited.insert(oid) {
+            return Ok(false);
+        }
+        if self.store.position(oid.as_bytes()).is_some() {
+            return Ok(true);
+        }
+        if self.objects >= self.limits.objects {
+            self.full = true;
+            self.bounds.push(("too-many-objects".into(), place));
+            return Ok(false);
+        }
+        let mut data = Vec::new();
+        let read = self.store.find(oid, self.limits.object_bytes, &mut data)?;
+        match read.ok_or_else(|| self.store.missing(oid))? {
+            Read::TooLarge(_) => {
+                self.bounds.push(("object-too-large".into(), place));
+                return Ok(false);
+            }
+            Read::Done(kind) => {
+                self.objects += 1;
+                self.bytes += data.len() as u64;
+                let hits = self.visitor.visit(oid, kind_of(kind), &data);
+                self.hits.extend(hits.into_iter().map(|hit| (place.clone(), hit)));
+            }
+        }
+        Ok(true)
+    }
+}
+
+pub(super) fn place_of(commit: Oid, object: Oid, path: &str) -> Place {
+    Place {
+        commit: Some(commit),
+        object: Some(object),
+        path: (!path.is_empty()).then(|| path.to_owned()),
+        ..Place::default()
+    }
+}
+
+pub(super) fn join(folder: &str, name: &[u8]) -> String {
+    let mut path = folder.to_owned();
+    if !path.is_empty() {
+        path.push('/');
+    }
+    push_printable(&mut path, name);
+    path
+}

@@ -1,0 +1,527 @@
+//! Reads the facts of a push from the ports. What cannot be read becomes [`Fact::Unavailable`].
+
+use super::World;
+use crate::config::{Policy, RefRule};
+use crate::facts::{CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact, SignatureState, TagFact, UpdateFact};
+use crate::finding::Place;
+use crate::guarantee::Guarantee;
+use crate::object::{self, ObjectKind, SignatureFormat, SignatureParts};
+use crate::port::{
+    Inspected, InspectedUpdate, Introduced, Keyring, NewCommit, ObjectVisitor, Outage, Repository, Signed, Store,
+};
+use crate::push::{Oid, Push, RefName, RefUpdate, Timestamp};
+use crate::scan::{Match, Scanner};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Reads everything about one push.
+///
+/// Never fails: an outage of a port leaves the facts that depend on it unavailable, and the decision denies.
+pub async fn facts<R, K, S>(world: &World<'_, R, K, S>, push: Push) -> Facts
+where
+    R: Repository,
+    K: Keyring,
+    S: Store,
+{
+    let (inspected, introduced) = match look(world, &push).await {
+        Ok(seen) => seen,
+        Err(outage) => return unread(push, &outage),
+    };
+    let mut commits = judge_commits(world, &push, &inspected);
+    let mut tags: Vec<Option<TagFact>> = inspected.updates.iter().map(|u| tag(world, &push, u)).collect();
+    first_opinions(world, &inspected, &mut commits, &mut tags).await;
+    let scan = scan(world, &push, &inspected, introduced);
+    let mut updates = Vec::with_capacity(push.updates.len());
+    for ((update, seen), tag) in push.updates.iter().zip(inspected.updates).zip(tags) {
+        let previous = previous(world, update).await;
+        updates.push(UpdateFact {
+            update: update.clone(),
+            ancestry: seen.ancestry,
+            commits: seen.commits,
+            tag,
+            commit: seen.commit,
+            tree: seen.tree,
+            previous,
+        });
+    }
+    Facts {
+        push,
+        commits,
+        updates,
+        scan: Fact::Known(scan),
+    }
+}
+
+/// The scanner as the repository's visitor.
+struct Visitor<'a>(&'a Scanner<'a>);
+
+impl ObjectVisitor for Visitor<'_> {
+    type Hit = Match;
+
+    fn visit(&self, _: Oid, _: ObjectKind, data: &[u8]) -> Vec<Match> {
+        self.0.scan(data)
+    }
+}
+
+/// All that the repository tells: the quarantine, and what older objects become newly reachable unscanned.
+async fn look<R, K, S>(
+    world: &World<'_, R, K, S>,
+    push: &Push,
+) -> Result<(Inspected<Match>, Option<Introduced<Match>>), Outage>
+where
+    R: Repository,
+    K: Keyring,
+    S: Store,
+{
+    let known = known(world, &push.updates)?;
+    let visitor = Visitor(world.scanner);
+    let inspected = world
+        .repository
+        .inspect(&push.updates, &known, &world.policy.bounds, &visitor)?;
+    let older: Vec<Oid> = inspected
+        .commits
+        .iter()
+        .filter(|c| !c.in_quarantine)
+        .map(|c| c.oid)
+        .collect();
+    if older.is_empty() {
+        return Ok((inspected, None));
+    }
+    let cleared: BTreeSet<Oid> = world.store.scanned(&older, world.rule_set).await?.into_iter().collect();
+    let unscanned: Vec<Oid> = older.into_iter().filter(|oid| !cleared.contains(oid)).collect();
+    let introduced = world
+        .repository
+        .introduced(&unscanned, &world.policy.bounds, &visitor)?;
+    Ok((inspected, Some(introduced)))
+}
+
+/// For each update, the tips whose history entered under requirements at least as strict as the updated
+/// ref's: those need no second look. A tip of a laxer ref does not count.
+fn known<R: Repository, K, S>(world: &World<'_, R, K, S>, updates: &[RefUpdate]) -> Result<Vec<Vec<Oid>>, Outage> {
+    let mut tips: Vec<(Requirements, Oid)> = Vec::new();
+    for (name, oid) in world.repository.refs("refs/")? {
+        if world.policy.protects(&name) {
+            tips.push((Requirements::of(world.policy, &name), oid));
+        }
+    }
+    let of = |update: &RefUpdate| {
+        let wanted = Requirements::of(world.policy, &update.name);
+        tips.iter()
+            .filter(|(has, _)| has.covers(&wanted))
+            .map(|(_, oid)| *oid)
+            .collect()
+    };
+    Ok(updates.iter().map(of).collect())
+}
+
+/// What a ref's rules ask of each commit.
+#[derive(Clone, Copy)]
+struct Requirements {
+    signed: bool,
+    committer: bool,
+    pusher: bool,
+    scanned: bool,
+}
+
+impl Requirements {
+    fn of(policy: &Policy, name: &RefName) -> Self {
+        let any = |ask: fn(&RefRule) -> bool| policy.rules_for(name).any(ask);
+        Self {
+            signed: any(|rule| rule.require_signed.value),
+            committer: any(|rule| rule.committer_is_signer.value),
+            pusher: any(|rule| rule.pusher_is_signer.value),
+            scanned: crate::check::secret::covers(policy, name),
+        }
+    }
+
+    fn covers(&self, wanted: &Self) -> bool {
+        (self.signed || !wanted.signed)
+            && (self.committer || !wanted.committer)
+            && (self.pusher || !wanted.pusher)
+            && (self.scanned || !wanted.scanned)
+    }
+}
+
+/// Facts that say that nothing could be read.
+fn unread(push: Push, outage: &Outage) -> Facts {
+    let why = format!("{}: {}", outage.what, outage.why);
+    let code = || outage.code.to_owned();
+    let update = |update: &RefUpdate| UpdateFact {
+        update: update.clone(),
+        ancestry: Fact::Unavailable {
+            code: code(),
+            why: why.clone(),
+        },
+        commits: Fact::Unavailable {
+            code: code(),
+            why: why.clone(),
+        },
+        tag: None,
+        commit: None,
+        tree: None,
+        previous: Fact::Unavailable {
+            code: code(),
+            why: why.clone(),
+        },
+    };
+    let updates = push.updates.iter().map(update).collect();
+    let scan = Fact::Unavailable {
+        code: code(),
+        why: why.clone(),
+    };
+    Facts {
+        push,
+        commits: Vec::new(),
+        updates,
+        scan,
+    }
+}
+
+/// The strict reader's view of every new commit; signatures judged where a rule asks, on all cores.
+fn judge_commits<R, K, S>(world: &World<'_, R, K, S>, push: &Push, inspected: &Inspected<Match>) -> Vec<CommitFact>
+where
+    K: Keyring,
+    S: Store,
+{
+    let asked = asked(world.policy, push, inspected);
+    let judge = Judge {
+        keyring: world.keyring,
+        received_at: push.received_at,
+        skew: world.policy.skew_seconds.value,
+    };
+    let work: Vec<(&NewCommit, bool)> = inspected
+        .commits
+        .iter()
+        .enumerate()
+        .map(|(at, c)| (c, asked.contains(&(at as u32))))
+        .collect();
+    // Below this a thread costs more than it saves: a verification takes about 0.1 to 0.3 ms.
+    const FEW: usize = 16;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if work.len() <= FEW || threads == 1 {
+        return work
+            .iter()
+            .map(|(commit, asked)| judge.commit(commit, *asked))
+            .collect();
+    }
+    let share = work.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = work
+            .chunks(share)
+            .map(|part| {
+                (
+                    part,
+                    scope.spawn(|| part.iter().map(|(c, a)| judge.commit(c, *a)).collect::<Vec<_>>()),
+                )
+            })
+            .collect();
+        let joined = handles.into_iter().map(|(part, handle)| {
+            // A panic in a verifier must deny, not pass: judge the share again as unavailable.
+            handle
+                .join()
+                .unwrap_or_else(|_| part.iter().map(|(c, _)| judge.crashed(c)).collect())
+        });
+        joined.flatten().collect()
+    })
+}
+
+/// Indices of the commits whose signature some rule asks for.
+fn asked(policy: &Policy, push: &Push, inspected: &Inspected<Match>) -> BTreeSet<u32> {
+    let mut asked = BTreeSet::new();
+    for (update, seen) in push.updates.iter().zip(&inspected.updates) {
+        let signed = policy.rules_for(&update.name).any(|rule| rule.require_signed.value);
+        if let (true, Fact::Known(commits)) = (signed, &seen.commits) {
+            asked.extend(commits.iter().copied());
+        }
+    }
+    asked
+}
+
+struct Judge<'a, K> {
+    keyring: &'a K,
+    received_at: Timestamp,
+    skew: i64,
+}
+
+impl<K: Keyring> Judge<'_, K> {
+    fn commit(&self, new: &NewCommit, asked: bool) -> CommitFact {
+        let commit = match object::commit(&new.data) {
+            Ok(commit) => commit,
+            Err(malformed) => return unusable(new, malformed.to_string()),
+        };
+        let signature = self.signature(commit.signature.as_ref(), commit.committer.time, asked);
+        CommitFact {
+            oid: new.oid,
+            tree: commit.tree,
+            parents: commit.parents,
+            author: Some(commit.author),
+            committer: Some(commit.committer),
+            malformed: None,
+            signature,
+            in_quarantine: new.in_quarantine,
+        }
+    }
+
+    fn signature(&self, parts: Option<&SignatureParts>, claimed_at: Timestamp, asked: bool) -> Fact<SignatureFact> {
+        match parts {
+            None => Fact::Known(state(SignatureState::Unsigned, "")),
+            Some(_) if !asked => Fact::Known(state(SignatureState::NotAsked, "")),
+            Some(parts) => match self
+                .keyring
+                .verify(signed(parts, claimed_at), self.received_at, self.skew)
+            {
+                Ok(fact) => Fact::Known(fact),
+                Err(outage) => unavailable(&outage),
+            },
+        }
+    }
+
+    fn crashed(&self, new: &NewCommit) -> CommitFact {
+        let why = "a verifier crashed on this push".to_owned();
+        CommitFact {
+            signature: Fact::Unavailable {
+                code: "verifier-crashed".into(),
+                why,
+            },
+            ..unusable(new, "it was not read to its end".into())
+        }
+    }
+}
+
+fn signed(parts: &SignatureParts, claimed_at: Timestamp) -> Signed<'_> {
+    Signed {
+        payload: &parts.payload,
+        signature: &parts.signature,
+        format: parts.format,
+        claimed_at,
+    }
+}
+
+fn unavailable<T>(outage: &Outage) -> Fact<T> {
+    Fact::Unavailable {
+        code: outage.code.to_owned(),
+        why: format!("{}: {}", outage.what, outage.why),
+    }
+}
+
+fn state(state: SignatureState, detail: &str) -> SignatureFact {
+    SignatureFact {
+        state,
+        key: None,
+        principal: None,
+        emails: Vec::new(),
+        detail: detail.to_owned(),
+        first_use: false,
+    }
+}
+
+fn unusable(new: &NewCommit, why: String) -> CommitFact {
+    // The zero id of the same length stands for "no tree": such a commit is denied where it matters.
+    let tree = Oid::from_bytes(&vec![0; new.oid.as_bytes().len()]).unwrap_or(new.oid);
+    CommitFact {
+        oid: new.oid,
+        tree,
+        parents: Vec::new(),
+        author: None,
+        committer: None,
+        malformed: Some(why),
+        signature: Fact::Known(state(SignatureState::Malformed, "the commit is malformed")),
+        in_quarantine: new.in_quarantine,
+    }
+}
+
+fn tag<R, K: Keyring, S>(world: &World<'_, R, K, S>, push: &Push, seen: &InspectedUpdate) -> Option<TagFact> {
+    let (oid, data) = seen.tag.as_ref()?;
+    let judge = Judge {
+        keyring: world.keyring,
+        received_at: push.received_at,
+        skew: world.policy.skew_seconds.value,
+    };
+    let tag = match object::tag(data) {
+        Ok(tag) => tag,
+        Err(malformed) => {
+            return Some(TagFact {
+                oid: *oid,
+                target: *oid,
+                name: String::new(),
+                tagger: None,
+                malformed: Some(malformed.to_string()),
+                signature: Fact::Known(state(SignatureState::Malformed, "the tag is malformed")),
+            });
+        }
+    };
+    let claimed_at = tag.tagger.as_ref().map_or(push.received_at, |tagger| tagger.time);
+    Some(TagFact {
+        oid: *oid,
+        target: tag.target,
+        name: tag.name,
+        signature: judge.signature(tag.signature.as_ref(), claimed_at, true),
+        tagger: tag.tagger,
+        malformed: None,
+    })
+}
+
+/// Asks gpgme, in the push, about one good OpenPGP signature of each key that is used for the first time.
+/// A disagreement takes the place of the verdict.
+async fn first_opinions<R, K, S>(
+    world: &World<'_, R, K, S>,
+    inspected: &Inspected<Match>,
+    commits: &mut [CommitFact],
+    tags: &mut [Option<TagFact>],
+) where
+    K: Keyring,
+    S: Store,
+{
+    let mut first: BTreeMap<String, Vec<(&mut Fact<SignatureFact>, SignatureParts, Timestamp)>> = BTreeMap::new();
+    for (fact, new) in commits.iter_mut().zip(&inspected.commits) {
+        let Ok(commit) = object::commit(&new.data) else {
+            continue;
+        };
+        if let Some((key, parts)) = good_openpgp(&fact.signature, commit.signature) {
+            first
+                .entry(key)
+                .or_default()
+                .push((&mut fact.signature, parts, commit.committer.time));
+        }
+    }
+    for (fact, seen) in tags.iter_mut().zip(&inspected.updates) {
+        let (Some(fact), Some((_, data))) = (fact, &seen.tag) else {
+            continue;
+        };
+        let Ok(tag) = object::tag(data) else { continue };
+        let at = tag.tagger.map_or(Timestamp::from_unix(0), |tagger| tagger.time);
+        if let Some((key, parts)) = good_openpgp(&fact.signature, tag.signature) {
+            first.entry(key).or_default().push((&mut fact.signature, parts, at));
+        }
+    }
+    if first.is_empty() {
+        return;
+    }
+    let used = match world.store.used_keys().await {
+        Ok(used) => used,
+        Err(outage) => {
+            first
+                .into_values()
+                .flatten()
+                .for_each(|(fact, ..)| *fact = unavailable(&outage));
+            return;
+        }
+    };
+    for (key, uses) in first {
+        if !used.contains(&key) {
+            first_opinion(world, &key, uses).await;
+        }
+    }
+}
+
+fn good_openpgp(fact: &Fact<SignatureFact>, parts: Option<SignatureParts>) -> Option<(String, SignatureParts)> {
+    let parts = parts.filter(|parts| parts.format == SignatureFormat::Openpgp)?;
+    match fact {
+        Fact::Known(fact) if fact.state == SignatureState::Good => Some((fact.key.clone()?, parts)),
+        _ => None,
+    }
+}
+
+async fn first_opinion<R, K, S>(
+    world: &World<'_, R, K, S>,
+    key: &str,
+    mut uses: Vec<(&mut Fact<SignatureFact>, SignatureParts, Timestamp)>,
+) where
+    K: Keyring,
+    S: Store,
+{
+    let Some((_, parts, at)) = uses.first() else { return };
+    let opinion = match world.keyring.second_opinion(signed(parts, *at)) {
+        Ok(true) => world.store.mark_used(key).await.map(|()| true),
+        other => other,
+    };
+    for (fact, ..) in &mut uses {
+        match (&opinion, &mut **fact) {
+            (Err(outage), fact) => *fact = unavailable(outage),
+            (Ok(false), Fact::Known(known)) => {
+                known.state = SignatureState::Disagreement;
+                known.detail = "gpgme does not find it good".into();
+            }
+            (Ok(_), Fact::Known(known)) => known.first_use = true,
+            (Ok(_), Fact::Unavailable { .. }) => {}
+        }
+    }
+}
+
+/// What the scan found in objects and in the names of refs.
+fn scan<R, K, S>(
+    world: &World<'_, R, K, S>,
+    push: &Push,
+    inspected: &Inspected<Match>,
+    introduced: Option<Introduced<Match>>,
+) -> ScanFact {
+    let names = push
+        .updates
+        .iter()
+        .filter(|update| !update.new.is_zero())
+        .flat_map(|update| {
+            let place = Place {
+                ref_name: Some(update.name.clone()),
+                ..Place::default()
+            };
+            world
+                .scanner
+                .scan(update.name.as_str().as_bytes())
+                .into_iter()
+                .map(move |m| (place.clone(), m))
+        });
+    let mut objects = inspected.objects;
+    let mut bytes = inspected.bytes;
+    let mut bounds = inspected.bounds.clone();
+    let mut hits: Vec<(Place, Match)> = inspected.hits.clone();
+    hits.extend(names);
+    if let Some(more) = introduced {
+        objects += more.objects;
+        bytes += more.bytes;
+        bounds.extend(more.bounds);
+        hits.extend(more.hits);
+    }
+    let mut secrets: Vec<SecretFact> = hits.into_iter().map(|(place, hit)| secret(place, hit)).collect();
+    secrets.sort_by(|a, b| (&a.place, &a.rule, &a.fingerprint).cmp(&(&b.place, &b.rule, &b.fingerprint)));
+    secrets.dedup();
+    bounds.sort();
+    ScanFact {
+        rule_set: world.rule_set.to_owned(),
+        objects,
+        bytes,
+        secrets,
+        bounds,
+    }
+}
+
+fn secret(mut place: Place, hit: Match) -> SecretFact {
+    place.span = Some(hit.span);
+    SecretFact {
+        rule: hit.rule,
+        title: hit.title,
+        severity: hit.severity,
+        confidence: hit.confidence,
+        place,
+        excerpt: hit.excerpt,
+        fingerprint: hit.fingerprint,
+        revoke: hit.revoke,
+    }
+}
+
+/// The guarantees of the revision that the update starts from.
+async fn previous<R, K, S: Store>(world: &World<'_, R, K, S>, update: &RefUpdate) -> Fact<Option<Vec<Guarantee>>> {
+    if !world.policy.protects(&update.name) {
+        return Fact::Known(None);
+    }
+    let entry = match world.store.latest(&update.name).await {
+        Ok(entry) => entry.filter(|entry| entry.update.new == update.old),
+        Err(outage) => return unavailable(&outage),
+    };
+    let Some(entry) = entry else { return Fact::Known(None) };
+    match serde_json::from_str(&entry.guarantees) {
+        Ok(guarantees) => Fact::Known(Some(guarantees)),
+        Err(_) => Fact::Unavailable {
+            code: "store-corrupt".into(),
+            why: format!("the guarantees of entry {} cannot be read", entry.id),
+        },
+    }
+}

@@ -1,0 +1,191 @@
+//! Decisions and entries: rows in, rows out. Transactions are the caller's.
+
+use super::fault::Fault;
+use super::row::{self, column, count, deflate, integer, select_decision, select_entry};
+use crate::port::{DecisionRecord, EntryRecord, EntryState, PublishedEntry};
+use crate::push::{Oid, RefName};
+use sha2::{Digest, Sha256};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+
+/// Rows in one statement: 10 parameters each, of the 32,766 that SQLite takes.
+const ROWS_AT_ONCE: usize = 500;
+
+/// A decision and its entries, checked and deflated before the ledger is locked.
+pub(super) struct Recording<'a> {
+    decision: &'a DecisionRecord,
+    pending: &'a [EntryRecord],
+    policy_digest: Vec<u8>,
+    facts: Vec<u8>,
+    facts_len: i64,
+    judgement: Vec<u8>,
+    judgement_len: i64,
+}
+
+impl<'a> Recording<'a> {
+    /// Prepares the rows.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for an entry that is not pending, already has what publication adds, or is of another push.
+    pub(super) fn of(decision: &'a DecisionRecord, pending: &'a [EntryRecord]) -> Result<Self, Fault> {
+        if let Some(entry) = pending.iter().find(|entry| !is_fresh(entry, decision)) {
+            return Err(Fault::Refused(format!(
+                "entry {} is no pending entry of this push",
+                entry.id
+            )));
+        }
+        Ok(Self {
+            decision,
+            pending,
+            policy_digest: Sha256::digest(decision.policy.as_bytes()).to_vec(),
+            facts: deflate(&decision.facts)?,
+            facts_len: length(&decision.facts)?,
+            judgement: deflate(&decision.decision)?,
+            judgement_len: length(&decision.decision)?,
+        })
+    }
+
+    /// Inserts policy, decision and entries.
+    pub(super) async fn insert(self, sql: &mut SqliteConnection) -> Result<(), Fault> {
+        const DECISION: &str = "INSERT INTO policy (digest, text) VALUES (?1, ?2) ON CONFLICT DO NOTHING; \
+             INSERT INTO decision (push_id, received_at, allowed, policy, facts, facts_len, decision, decision_len) \
+             VALUES (?3, ?4, ?5, ?1, ?6, ?7, ?8, ?9)";
+        sqlx::query(DECISION)
+            .bind(self.policy_digest)
+            .bind(self.decision.policy.as_str())
+            .bind(self.decision.push_id.as_str())
+            .bind(self.decision.received_at.unix())
+            .bind(i64::from(self.decision.allowed))
+            .bind(self.facts)
+            .bind(self.facts_len)
+            .bind(self.judgement)
+            .bind(self.judgement_len)
+            .execute(&mut *sql)
+            .await?;
+        for chunk in self.pending.chunks(ROWS_AT_ONCE) {
+            insert_pending(sql, chunk).await?;
+        }
+        Ok(())
+    }
+}
+
+fn is_fresh(entry: &EntryRecord, decision: &DecisionRecord) -> bool {
+    let unpublished =
+        entry.log_index.is_none() && entry.status_index.is_none() && entry.provenance.is_none() && entry.vsa.is_none();
+    entry.state == EntryState::Pending && entry.push_id == decision.push_id && unpublished
+}
+
+fn length(data: &[u8]) -> Result<i64, Fault> {
+    i64::try_from(data.len()).map_err(|_| Fault::Refused("a document is too large".to_owned()))
+}
+
+async fn insert_pending(sql: &mut SqliteConnection, entries: &[EntryRecord]) -> Result<(), Fault> {
+    let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "INSERT INTO entry (id, push_id, ref_name, old_oid, new_oid, commit_oid, tree_oid, received_at, \
+         guarantees, owner, state) ",
+    );
+    insert.push_values(entries, |mut values, entry| {
+        values
+            .push_bind(entry.id.as_str())
+            .push_bind(entry.push_id.as_str())
+            .push_bind(entry.update.name.as_str())
+            .push_bind(entry.update.old.as_bytes())
+            .push_bind(entry.update.new.as_bytes())
+            .push_bind(entry.commit.as_ref().map(Oid::as_bytes))
+            .push_bind(entry.tree.as_ref().map(Oid::as_bytes))
+            .push_bind(entry.received_at.unix())
+            .push_bind(entry.guarantees.as_str())
+            .push_bind(entry.owner.as_str())
+            .push("'pending'");
+    });
+    insert.build().execute(sql).await?;
+    Ok(())
+}
+
+pub(super) async fn decision(sql: &mut SqliteConnection, push_id: &str) -> Result<Option<DecisionRecord>, Fault> {
+    let found = sqlx::query(select_decision!("WHERE d.push_id = ?1"))
+        .bind(push_id)
+        .fetch_optional(sql)
+        .await?;
+    found.as_ref().map(row::decision).transpose()
+}
+
+pub(super) async fn decisions(sql: &mut SqliteConnection, limit: u32) -> Result<Vec<DecisionRecord>, Fault> {
+    let rows = sqlx::query(select_decision!("ORDER BY d.seq DESC LIMIT ?1"))
+        .bind(i64::from(limit))
+        .fetch_all(sql)
+        .await?;
+    rows.iter().map(row::decision).collect()
+}
+
+pub(super) async fn pending(sql: &mut SqliteConnection) -> Result<Vec<EntryRecord>, Fault> {
+    let rows = sqlx::query(select_entry!("WHERE state = 'pending' ORDER BY seq"))
+        .fetch_all(sql)
+        .await?;
+    rows.iter().map(row::entry).collect()
+}
+
+pub(super) async fn void(sql: &mut SqliteConnection, ids: &[String]) -> Result<(), Fault> {
+    for id in ids {
+        sqlx::query("UPDATE entry SET state = 'void' WHERE id = ?1 AND state = 'pending'")
+            .bind(id.as_str())
+            .execute(&mut *sql)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn entry(sql: &mut SqliteConnection, id: &str) -> Result<Option<EntryRecord>, Fault> {
+    let found = sqlx::query(select_entry!("WHERE id = ?1"))
+        .bind(id)
+        .fetch_optional(sql)
+        .await?;
+    found.as_ref().map(row::entry).transpose()
+}
+
+pub(super) async fn latest(sql: &mut SqliteConnection, name: &RefName) -> Result<Option<EntryRecord>, Fault> {
+    const LATEST: &str = select_entry!("WHERE ref_name = ?1 AND state = 'published' ORDER BY log_index DESC LIMIT 1");
+    let found = sqlx::query(LATEST).bind(name.as_str()).fetch_optional(sql).await?;
+    found.as_ref().map(row::entry).transpose()
+}
+
+pub(super) async fn entries_of(sql: &mut SqliteConnection, commit: Oid) -> Result<Vec<EntryRecord>, Fault> {
+    const OF_COMMIT: &str = select_entry!("WHERE commit_oid = ?1 AND state = 'published' ORDER BY log_index");
+    let rows = sqlx::query(OF_COMMIT).bind(commit.as_bytes()).fetch_all(sql).await?;
+    rows.iter().map(row::entry).collect()
+}
+
+pub(super) async fn entries(sql: &mut SqliteConnection, limit: u32) -> Result<Vec<EntryRecord>, Fault> {
+    const NEWEST: &str = select_entry!("WHERE state = 'published' ORDER BY log_index DESC LIMIT ?1");
+    let rows = sqlx::query(NEWEST).bind(i64::from(limit)).fetch_all(sql).await?;
+    rows.iter().map(row::entry).collect()
+}
+
+/// One more than the highest that is taken: an index is never given twice, since no entry is ever unpublished.
+pub(super) async fn next_status_index(sql: &mut SqliteConnection) -> Result<u64, Fault> {
+    let row = sqlx::query("SELECT coalesce(max(status_index) + 1, 0) FROM entry WHERE state = 'published'")
+        .fetch_one(sql)
+        .await?;
+    count(column(&row, 0)?)
+}
+
+/// Marks an entry published.
+///
+/// # Errors
+/// [`Fault::Lost`] if it is not pending any more.
+pub(super) async fn publish(sql: &mut SqliteConnection, entry: &PublishedEntry) -> Result<(), Fault> {
+    const PUBLISH: &str = "UPDATE entry SET state = 'published', log_index = ?2, status_index = ?3, \
+         provenance = ?4, vsa = ?5 WHERE id = ?1 AND state = 'pending'";
+    let done = sqlx::query(PUBLISH)
+        .bind(entry.id.as_str())
+        .bind(integer(entry.log_index)?)
+        .bind(integer(entry.status_index)?)
+        .bind(entry.provenance.as_str())
+        .bind(entry.vsa.as_str())
+        .execute(sql)
+        .await?;
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Fault::Lost)
+    }
+}

@@ -39,10 +39,10 @@ use tokio::sync::Mutex;
 /// GHES gives all hooks together 5 s; the longest lock of ours is a migration.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Pages in the write-ahead log after which a commit folds it into the file.
+/// Bytes of write-ahead log that a process may leave to the next, which reads it when it opens the ledger.
 ///
-/// The next process reads the log when it opens the ledger: about 1 MiB, under half a millisecond.
-const CHECKPOINT_PAGES: &str = "256";
+/// Reading 1 MiB takes about half a millisecond; folding it into the file takes more, but only every thirtieth push.
+const LOG_LEFT_BEHIND: u64 = 1 << 20;
 
 /// The embedded [`Store`]: one SQLite file, one connection.
 ///
@@ -129,13 +129,22 @@ impl SqliteStore {
         closed.map_err(|error| Fault::from(error).outage(&self.path, "close the ledger"))
     }
 
-    /// Leaves the ledger as it is, for a process that ends now: a hook.
+    /// Ends the use of the ledger in a process that ends now: a hook.
     ///
-    /// Closing would fold the write-ahead log into the file, which costs as
-    /// much as the push's own write; the next process reads it instead. The
-    /// connection and its thread end with the process.
-    pub fn leave(self) {
-        std::mem::forget(self.link);
+    /// [`SqliteStore::close`] costs about as much as the push's own write, so
+    /// this leaves the write-ahead log to the next process while it is short,
+    /// and closes once it is not. The connection and its thread then end with
+    /// the process. Cannot fail: all that was recorded is on the disk.
+    pub async fn leave(self) {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let long = std::fs::metadata(log).is_ok_and(|log| log.len() > LOG_LEFT_BEHIND);
+        if long {
+            // What a failed close leaves undone, the next process does.
+            let _ = self.close().await;
+        } else {
+            std::mem::forget(self.link);
+        }
     }
 
     /// Runs reads that belong together only by the connection's lock.
@@ -184,7 +193,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .disable_statement_logging()
 }
 

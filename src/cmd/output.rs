@@ -32,6 +32,15 @@ impl Output {
         }
     }
 
+    /// Somewhere else: a test's buffers.
+    pub fn to(out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
+        Self {
+            out,
+            err,
+            interactive: false,
+        }
+    }
+
     /// Writes a line to standard output. A closed pipe is the reader's wish, not an error.
     pub fn line(&mut self, text: impl std::fmt::Display) {
         let _ = writeln!(self.out, "{text}");

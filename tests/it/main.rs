@@ -14,6 +14,7 @@ mod init;
 mod keyring;
 mod layers;
 mod object;
+mod places;
 mod policy;
 mod rules;
 mod scan;

@@ -302,6 +302,13 @@ impl WorkTree<'_> {
         Run::of(command.current_dir(&self.folder).envs(env).args(args))
     }
 
+    /// Runs a POSIX shell script in the work tree, with `$TOKEN` set; stops at the first command that fails.
+    pub(crate) fn shell(&self, script: &str, token: &str) -> Run {
+        let mut command = self.gate.scratch.command("sh");
+        command.current_dir(&self.folder).env("TOKEN", token);
+        Run::of(command.args(["-euc", script]))
+    }
+
     /// Commits one file and returns the commit's id.
     pub(crate) fn commit(&self, path: &str, text: &str, signing: Signing) -> String {
         fs::write(self.folder.join(path), text).unwrap();

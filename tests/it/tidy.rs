@@ -183,6 +183,19 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
+fn every_fuzz_target_is_built() {
+    let listed = read("tests/fuzz/Cargo.toml");
+    none(
+        files()
+            .iter()
+            .filter_map(|path| path.strip_prefix("tests/fuzz/"))
+            .filter(|path| path.starts_with("fuzz_targets/") && !listed.contains(&format!("path = \"{path}\"")))
+            .map(|path| format!("tests/fuzz/Cargo.toml: no [[bin]] with {path}"))
+            .collect(),
+    );
+}
+
+#[test]
 fn every_documented_code_exists() {
     let source: String = files()
         .iter()

@@ -129,9 +129,10 @@ fn judge(
     let standing = ledger.wait(worker::status_of(&ledger.store, entry))?;
     let reopens = ledger.wait(ledger.store.reopens())?;
     let events = standing.map_or(Vec::new(), |s| reasons(&s, &reopens));
+    let (bundle, proof) = (worker::bundle(entry)?.unwrap_or_default(), proof.to_text());
     let evidence = Evidence {
-        bundle: worker::bundle(entry)?.unwrap_or_default().as_bytes(),
-        proof: Some(&proof.to_text()),
+        bundle: bundle.as_bytes(),
+        proof: Some(&proof),
         status: Some(&status),
         largest_log_size: head.size,
         events: &events,

@@ -21,6 +21,7 @@ mod locate;
 mod place;
 mod quarantine;
 mod refs;
+mod reused;
 mod store;
 mod traverse;
 mod walk;

@@ -66,6 +66,18 @@ impl Store {
         }
     }
 
+    /// Whether it is anywhere.
+    pub(super) fn has(&self, oid: Oid) -> Result<bool, Outage> {
+        if self.position(oid.as_bytes()).is_some() {
+            return Ok(true);
+        }
+        let Some(id) = id_of(&oid) else { return Ok(false) };
+        match self.main.try_header(id) {
+            Ok(header) => Ok(header.is_some()),
+            Err(e) => Err(object_unreadable(&self.objects, id, &e)),
+        }
+    }
+
     pub(super) fn position(&self, oid: &[u8]) -> Option<u32> {
         self.quarantine.as_ref().and_then(|q| q.position(oid))
     }

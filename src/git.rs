@@ -10,8 +10,8 @@
 //! starts within milliseconds.
 //!
 //! The way of one inspection: `traverse` (all of the quarantine, once) → `walk`
-//! (which commits are new) → `introduced` (what in-store commits bring) →
-//! `place` (path and commit of each hit).
+//! (which commits are new) → `reused` and `introduced` (what of the main store
+//! comes with them) → `place` (path and commit of each hit).
 
 mod body;
 mod deadline;

@@ -195,7 +195,7 @@ fn fresh(
 ) -> Result<HashSet<Oid>, Outage> {
     let mut fresh = HashSet::new();
     for (oid, head) in ordered {
-        if brought.contains_key(oid) && (head.parents.iter().any(|p| fresh.contains(p)) || !store.in_main(*oid)?) {
+        if brought.contains_key(oid) && (head.parents.iter().any(|p| fresh.contains(p)) || !store.in_main(*oid)) {
             fresh.insert(*oid);
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn appended(store: &Store, deadline: &Deadline) -> Result<HashSet<u32
         at.sort_unstable_by_key(|&at| Reverse(pack.bundle.index.pack_offset_at_index(at - pack.first)));
         for at in at {
             deadline.check()?;
-            if !store.in_main(oid_of(quarantine.id(at)))? {
+            if !store.in_main(oid_of(quarantine.id(at))) {
                 break;
             }
             appended.insert(at);
@@ -82,30 +82,37 @@ impl Outside {
     }
 
     /// Ticks off what the trees of `parents` have, until all is ticked off.
+    ///
+    /// Folders that are taken up whole come last: mostly no look inside is needed.
     pub(super) fn account(&mut self, store: &Store, parents: &[Oid], deadline: &Deadline) -> Result<(), Outage> {
         let mut seen = HashSet::new();
         let mut data = Vec::new();
+        let (mut trees, mut whole) = (Vec::new(), Vec::new());
         for &parent in parents {
-            let mut trees: Vec<Oid> = store.commit(parent, &mut data)?.tree.into_iter().collect();
-            while let Some(tree) = trees.pop() {
-                if self.open == 0 {
-                    return Ok(());
-                }
-                deadline.check()?;
-                // What is taken up whole needs no look inside.
-                if self.tick(tree) || !seen.insert(tree) {
-                    continue;
-                }
-                let read = store.find(tree, MAX_OBJECT_BYTES as u64, &mut data)?;
-                if !matches!(read.ok_or_else(|| store.missing(tree))?, Read::Done(Kind::Tree)) {
-                    continue;
-                }
-                for entry in tree_entries(&data, tree.as_bytes().len()) {
-                    match entry.kind {
-                        EntryKind::Tree => trees.push(oid_from(entry.id)),
-                        EntryKind::Blob => drop(self.tick(oid_from(entry.id))),
-                        EntryKind::Submodule => {}
-                    }
+            trees.extend(store.commit(parent, &mut data)?.tree);
+        }
+        // From the end: the latest parent has most of it.
+        trees.reverse();
+        while self.open > 0
+            && let Some((tree, inside)) = trees.pop().map(|t| (t, false)).or_else(|| Some((whole.pop()?, true)))
+        {
+            deadline.check()?;
+            if !inside && self.tick(tree) {
+                whole.push(tree);
+                continue;
+            }
+            if !seen.insert(tree) {
+                continue;
+            }
+            let read = store.find(tree, MAX_OBJECT_BYTES as u64, &mut data)?;
+            if !matches!(read.ok_or_else(|| store.missing(tree))?, Read::Done(Kind::Tree)) {
+                continue;
+            }
+            for entry in tree_entries(&data, tree.as_bytes().len()) {
+                match entry.kind {
+                    EntryKind::Tree => trees.push(oid_from(entry.id)),
+                    EntryKind::Blob => drop(self.tick(oid_from(entry.id))),
+                    EntryKind::Submodule => {}
                 }
             }
         }

@@ -1,5 +1,11 @@
 //! The Git adapter against real git: what it visits, which commits it calls new, where it says a hit is.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail loudly, as tests do"
+)]
+
 use lychgate::config::Bounds;
 use lychgate::facts::{Ancestry, Fact};
 use lychgate::finding::Place;

@@ -10,8 +10,8 @@
 //! starts within milliseconds.
 //!
 //! The way of one inspection: `traverse` (all of the quarantine, once) → `walk`
-//! (which commits are new) → `introduced` (what in-store commits bring) →
-//! `place` (path and commit of each hit).
+//! (which commits are new) → `reused` and `introduced` (what of the main store
+//! comes with them) → `place` (path and commit of each hit).
 
 mod body;
 mod deadline;
@@ -22,6 +22,7 @@ pub mod notes;
 mod place;
 mod quarantine;
 mod refs;
+mod reused;
 mod store;
 mod traverse;
 mod walk;

@@ -17,6 +17,7 @@ use crate::pipeline::{self, Received, World};
 use crate::port::{EntryRecord, Outage, Store};
 use crate::push::{Oid, Push, RefName, Timestamp, read_updates};
 use crate::scan::{RuleSet, Scanner};
+use crate::store::SqliteStore;
 use crate::worker;
 use std::io::Read;
 use std::path::PathBuf;
@@ -92,7 +93,9 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, Com
         policy: &policy,
         policy_text: &policy_text,
     };
-    Ok(pipeline::receive(&world, push, &process::owner()).await?)
+    let received = pipeline::receive(&world, push, &process::owner()).await;
+    store.leave().await;
+    Ok(received?)
 }
 
 /// One line of the reference-transaction hook, as far as it concerns a protected ref.
@@ -117,22 +120,24 @@ fn reference_transaction(phase: &str) -> Result<Outcome, CommandError> {
     }
     open::runtime()?.block_on(async {
         let store = open::store(&home).await?;
-        let pending = store.pending().await?;
-        match phase {
-            "prepared" => prepared(&home, &moves, &pending),
-            "committed" => {
-                let moved = pending
-                    .into_iter()
-                    .filter(|entry| moves.iter().any(|m| m.is(entry)))
-                    .collect();
-                let signer = open::signer(&home)?;
-                let gate = settle::gate(&home)?;
-                worker::publish(&store, &signer, &gate, moved).await?;
-                Ok(Outcome::Yes)
-            }
-            _ => aborted(&store, &moves, &pending).await,
-        }
+        let outcome = act(&home, &store, phase, &moves).await;
+        store.leave().await;
+        outcome
     })
+}
+
+async fn act(home: &Home, store: &SqliteStore, phase: &str, moves: &[Move]) -> Result<Outcome, CommandError> {
+    let pending = store.pending().await?;
+    match phase {
+        "prepared" => prepared(home, moves, &pending)?,
+        "committed" => {
+            let moved = pending.into_iter().filter(|entry| moves.iter().any(|m| m.is(entry)));
+            let (signer, gate) = (open::signer(home)?, settle::gate(home)?);
+            worker::publish(store, &signer, &gate, moved.collect()).await?;
+        }
+        _ => aborted(store, moves, &pending).await?,
+    }
+    Ok(Outcome::Yes)
 }
 
 impl Move {
@@ -174,7 +179,7 @@ fn moves(input: &[u8], policy: &Policy) -> Result<Vec<Move>, CommandError> {
 }
 
 /// Lets protected refs move only along a durable pending entry.
-fn prepared(home: &Home, moves: &[Move], pending: &[EntryRecord]) -> Result<Outcome, CommandError> {
+fn prepared(home: &Home, moves: &[Move], pending: &[EntryRecord]) -> Result<(), CommandError> {
     for step in moves {
         if pending.iter().any(|entry| step.is(entry)) {
             continue;
@@ -187,7 +192,7 @@ fn prepared(home: &Home, moves: &[Move], pending: &[EntryRecord]) -> Result<Outc
         }
         return Err(not_through_the_gate(&step.name, "no decision lets it move there"));
     }
-    Ok(Outcome::Yes)
+    Ok(())
 }
 
 fn not_through_the_gate(name: &RefName, why: &str) -> CommandError {
@@ -199,7 +204,7 @@ fn not_through_the_gate(name: &RefName, why: &str) -> CommandError {
 }
 
 /// Voids what this receive-pack had pending and did not move.
-async fn aborted(store: &impl Store, moves: &[Move], pending: &[EntryRecord]) -> Result<Outcome, CommandError> {
+async fn aborted(store: &impl Store, moves: &[Move], pending: &[EntryRecord]) -> Result<(), CommandError> {
     let owner = process::owner();
     let own = pending
         .iter()
@@ -208,7 +213,7 @@ async fn aborted(store: &impl Store, moves: &[Move], pending: &[EntryRecord]) ->
     if !ids.is_empty() {
         store.void(&ids).await?;
     }
-    Ok(Outcome::Yes)
+    Ok(())
 }
 
 /// Starts the work after the push in a process of its own, so that nobody waits for it.

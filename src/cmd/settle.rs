@@ -6,7 +6,7 @@
 use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::{Format, Output};
-use super::{open, process};
+use super::{open, process, publish};
 use crate::git::{Gate as GitGate, notes::FastImportNotes};
 use crate::port::{Outage, Repository};
 use crate::push::Timestamp;
@@ -26,7 +26,8 @@ pub struct SettleArgs {
     pub format: Format,
 }
 
-/// Finishes what is outstanding, and says how much that was.
+/// Finishes what is outstanding, and says how much that was. While another process does so, it has nothing to
+/// do: that one looks again before it ends.
 ///
 /// # Errors
 /// `not-installed`, and the outages of store, keyring, signer and repository. What was done stays done.
@@ -34,18 +35,57 @@ pub fn run(args: &SettleArgs, now: Timestamp, out: &mut Output) -> Result<Outcom
     let home = Home::find(args.repo.as_deref())?;
     let done = open::runtime()?.block_on(async {
         let store = open::store(&home).await?;
-        let repository = open::repository(&home, None)?;
-        recover(&home, &store, &repository, now).await?;
-        let keyring = open::keyring(&home);
-        let signer = open::signer(&home)?;
-        let notes = FastImportNotes::new(&home.git_dir);
-        worker::settle(&store, &signer, &keyring, &repository, &notes, &gate(&home)?, now).await
+        let done = rounds(&home, &store, now).await;
+        store.close().await?;
+        done
     })?;
     match args.format {
         Format::Text => out.line(format!("settled: {done} tasks done")),
         Format::Json => out.line(serde_json::json!({ "done": done })),
     }
     Ok(Outcome::Yes)
+}
+
+/// Works in rounds under the lock until nothing is left; looks once more after the lock is free again, so that
+/// a task that came in between is nobody's to forget.
+async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
+    let lock = lock(home)?;
+    let mut done = 0;
+    while lock.try_lock().is_ok() {
+        let round = round(home, store, now).await;
+        lock.unlock().map_err(|e| unlockable(home, &e))?;
+        done += round?;
+        if crate::port::Store::tasks(store, 1).await?.is_empty() {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+async fn round(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
+    let repository = open::repository(home, None)?;
+    recover(home, store, &repository, now).await?;
+    publish::write(home)?;
+    let (keyring, signer) = (open::keyring(home), open::signer(home)?);
+    let notes = FastImportNotes::new(&home.git_dir);
+    Ok(worker::settle(store, &signer, &keyring, &repository, &notes, &gate(home)?, now).await?)
+}
+
+fn lock(home: &Home) -> Result<std::fs::File, Outage> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    options
+        .open(home.dir.join("settle.lock"))
+        .map_err(|e| unlockable(home, &e))
+}
+
+fn unlockable(home: &Home, why: &std::io::Error) -> Outage {
+    Outage {
+        code: "settle-not-started",
+        what: format!("cannot lock {}", home.dir.join("settle.lock").display()),
+        why: why.to_string(),
+        next: "let this account write there, or run it as the account that runs the hooks".into(),
+    }
 }
 
 /// Settles what a crash left between a decision and its publication. Costs one query when nothing was left.

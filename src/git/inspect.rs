@@ -6,14 +6,16 @@ use super::deadline::Deadline;
 use super::introduced::Introduced;
 use super::place;
 use super::quarantine::Read;
+use super::reused::{self, Outside};
 use super::store::{Store, Target, oid_of};
-use super::traverse::{Brought, Traversed, traverse};
+use super::traverse::{Brought, Found, NOBODY, Traversed, traverse};
 use super::walk::{NewCommits, Walk};
 use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact};
 use crate::finding::Place;
 use crate::port::{self, Inspected, InspectedUpdate, NewCommit, ObjectVisitor, Outage};
 use crate::push::{Oid, RefUpdate};
+use gix::objs::Kind;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The bounds that reading objects must keep.
@@ -56,8 +58,9 @@ pub(super) fn inspect<V: ObjectVisitor>(
     if brought > limits.objects {
         return Ok(refused(updates));
     }
+    let appended = reused::appended(store, &deadline)?;
     let mut traversed = match &store.quarantine {
-        Some(quarantine) => traverse(quarantine, visitor, limits.object_bytes, bounds.threads, &deadline)?,
+        Some(q) => traverse(q, visitor, limits.object_bytes, bounds.threads, &appended, &deadline)?,
         None => Traversed::default(),
     };
     let mut noted = Noted::new();
@@ -66,8 +69,18 @@ pub(super) fn inspect<V: ObjectVisitor>(
     let ordered = walk.order(&union)?;
     let fresh = fresh(store, &traversed.commits, &ordered)?;
 
-    let (objects, bytes) = (traversed.objects, traversed.bytes);
-    let mut hits = place_hits(store, &mut traversed, &ordered, &mut noted)?;
+    excuse(store, &mut traversed, &appended);
+    let outside = outside(store, &mut traversed, &appended, &ordered, &fresh, &deadline)?;
+    let seen = (traversed.objects, traversed.bytes);
+    let mut introduced = Introduced::new(store, visitor, limits, &deadline, seen);
+    let mut reused = Vec::new();
+    for root in outside.rest() {
+        let found = introduced.reused(root, &outside)?;
+        reused.extend(found.into_iter().map(|(place, hit)| (root, place, hit)));
+    }
+    let mut hits = place_hits(store, &mut traversed, reused, &ordered, &mut noted)?;
+    noted.append(&mut introduced.bounds);
+    let (objects, bytes) = (introduced.objects, introduced.bytes);
     hits.sort_by(|a, b| a.0.cmp(&b.0));
     let index: HashMap<Oid, u32> = (0..).zip(&ordered).map(|(at, (oid, _))| (*oid, at)).collect();
     let updates = reached.into_iter().map(|r| inspected(store, r, &index));
@@ -206,42 +219,94 @@ fn fresh(
 ) -> Result<HashSet<Oid>, Outage> {
     let mut fresh = HashSet::new();
     for (oid, head) in ordered {
-        if brought.contains_key(oid) && (head.parents.iter().any(|p| fresh.contains(p)) || !store.in_main(*oid)?) {
+        if brought.contains_key(oid) && (head.parents.iter().any(|p| fresh.contains(p)) || !store.in_main(*oid)) {
             fresh.insert(*oid);
         }
     }
     Ok(fresh)
 }
 
-/// Gives the hits of the quarantine their places, and the objects beyond the size limit theirs.
+/// Forgets the hits in objects that Git appended as bases of a thin pack: they are the main store's, not the
+/// push's. One that a pushed tree refers to is looked at again, with what else the push takes up.
+fn excuse<H>(store: &Store, traversed: &mut Traversed<H>, appended: &HashSet<u32>) {
+    let Some(quarantine) = &store.quarantine else { return };
+    let (old, new) = std::mem::take(&mut traversed.hits)
+        .into_iter()
+        .partition(|hit| appended.contains(&hit.0));
+    traversed.hits = new;
+    let old: Vec<Found<H>> = old;
+    let held = old.iter().filter(|hit| {
+        traversed
+            .holders
+            .get(hit.0 as usize)
+            .is_some_and(|&holder| holder != NOBODY)
+    });
+    let held: Vec<Oid> = held.map(|hit| oid_of(quarantine.id(hit.0))).collect();
+    traversed.outside.extend(held);
+}
+
+/// What fresh commits take up from the main store, with what their parents' trees have ticked off.
+fn outside<H>(
+    store: &Store,
+    traversed: &mut Traversed<H>,
+    appended: &HashSet<u32>,
+    ordered: &[(Oid, CommitHead)],
+    fresh: &HashSet<Oid>,
+    deadline: &Deadline,
+) -> Result<Outside, Outage> {
+    let mut outside = Outside::new(std::mem::take(&mut traversed.outside));
+    if let Some(quarantine) = &store.quarantine {
+        outside.add_held(quarantine, appended, &traversed.holders)?;
+    }
+    outside.account(store, &old_parents(ordered, fresh), deadline)?;
+    Ok(outside)
+}
+
+/// The parents of fresh commits that are not fresh themselves, those of the latest commits first.
+fn old_parents(ordered: &[(Oid, CommitHead)], fresh: &HashSet<Oid>) -> Vec<Oid> {
+    let mut seen = HashSet::new();
+    let commits = ordered.iter().rev().filter(|(oid, _)| fresh.contains(oid));
+    let parents = commits.flat_map(|(_, head)| &head.parents);
+    parents
+        .copied()
+        .filter(|p| !fresh.contains(p) && seen.insert(*p))
+        .collect()
+}
+
+/// Gives hits their places, and objects beyond the size limit theirs.
+///
+/// * `reused`: hits in or below in-store objects that new trees refer to, with those objects.
 fn place_hits<H>(
     store: &Store,
     traversed: &mut Traversed<H>,
+    reused: Vec<(Oid, Place, H)>,
     ordered: &[(Oid, CommitHead)],
     noted: &mut Noted,
 ) -> Result<Vec<(Place, H)>, Outage> {
     let Some(quarantine) = &store.quarantine else {
         return Ok(Vec::new());
     };
-    let of_hits = traversed.hits.iter().map(|(at, kind, _)| (*at, *kind));
-    let wanted: BTreeMap<_, _> = of_hits.chain(traversed.too_large.iter().copied()).collect();
+    let id = |at: u32| oid_of(quarantine.id(at));
+    let mut wanted: BTreeMap<Oid, Kind> = reused.iter().map(|(root, ..)| (*root, Kind::Tree)).collect();
+    wanted.extend(traversed.hits.iter().map(|(at, kind, _)| (id(*at), *kind)));
+    wanted.extend(traversed.too_large.iter().map(|(at, kind)| (id(*at), *kind)));
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let places = place::places(quarantine, &wanted, ordered, &traversed.holders)?;
-    let place = |at: u32| match places.get(&at) {
-        Some(place) => place.clone(),
-        None => Place {
-            object: Some(oid_of(quarantine.id(at))),
-            ..Place::default()
-        },
-    };
+    let place = |oid: Oid| places.get(&oid).cloned().unwrap_or_default();
     for (at, _) in &traversed.too_large {
-        noted.push(("object-too-large".into(), place(*at)));
+        noted.push(("object-too-large".into(), place(id(*at))));
     }
     let mut hits = Vec::new();
     for (at, _, found) in traversed.hits.drain(..) {
-        hits.extend(found.into_iter().map(|hit| (place(at), hit)));
+        hits.extend(found.into_iter().map(|hit| (place(id(at)), hit)));
+    }
+    for (root, below, hit) in reused {
+        let Place { commit, path, .. } = place(root);
+        let parts: Vec<String> = path.into_iter().chain(below.path).collect();
+        let path = (!parts.is_empty()).then(|| parts.join("/"));
+        hits.push((Place { commit, path, ..below }, hit));
     }
     Ok(hits)
 }

@@ -8,10 +8,11 @@ use super::body::{CommitHead, EntryKind, push_printable, tree_entries};
 use super::deadline::Deadline;
 use super::quarantine::Read;
 use super::store::{Store, kind_of, oid_from};
-use super::{MAX_TREE_DEPTH, inspect::Limits};
+use super::{MAX_TREE_DEPTH, inspect::Limits, reused::Outside};
 use crate::finding::Place;
 use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
+use gix::objs::Kind;
 use std::collections::{HashMap, HashSet};
 
 /// Visits what in-store commits introduce.
@@ -91,6 +92,42 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             self.folder(oid, &folder, &mut folders)?;
         }
         Ok(())
+    }
+
+    /// Visits an in-store object that new commits take up, and all below it, but for what their parents have.
+    ///
+    /// The place of each hit has no commit yet, and its path starts below `root`. What is nowhere is
+    /// left out: Git has made sure of what refs lead to, and anything else may refer to nothing.
+    pub(super) fn reused(&mut self, root: Oid, outside: &Outside) -> Result<Vec<(Place, V::Hit)>, Outage> {
+        let earlier = self.hits.len();
+        let mut waiting = vec![(root, String::new(), 0)];
+        let mut data = Vec::new();
+        while let Some((oid, path, depth)) = waiting.pop() {
+            self.deadline.check()?;
+            let place = Place {
+                object: Some(oid),
+                path: (!path.is_empty()).then(|| path.clone()),
+                ..Place::default()
+            };
+            if depth > MAX_TREE_DEPTH {
+                self.bounds.push(("tree-too-deep".into(), place));
+                continue;
+            }
+            if !self.store.has(oid)? || !self.visit(oid, place)? {
+                continue;
+            }
+            let read = self.store.find(oid, self.limits.object_bytes, &mut data)?;
+            if !matches!(read, Some(Read::Done(Kind::Tree))) {
+                continue;
+            }
+            for entry in tree_entries(&data, oid.as_bytes().len()) {
+                let child = oid_from(entry.id);
+                if entry.kind != EntryKind::Submodule && !outside.is_accounted(child) {
+                    waiting.push((child, join(&path, entry.name), depth + 1));
+                }
+            }
+        }
+        Ok(self.hits.split_off(earlier))
     }
 
     fn folder(&mut self, commit: Oid, folder: &Folder, folders: &mut Vec<Folder>) -> Result<(), Outage> {

@@ -7,7 +7,7 @@
 use super::body::{CommitHead, EntryKind, tree_entries};
 use super::introduced::{join, place_of};
 use super::quarantine::{Quarantine, Read};
-use super::store::oid_of;
+use super::store::{oid_from, oid_of};
 use super::traverse::NOBODY;
 use super::{MAX_OBJECT_BYTES, MAX_TREE_DEPTH};
 use crate::finding::Place;
@@ -19,24 +19,23 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 /// Most trees that are read again to name places: about a second of work.
 const MAX_TREES: usize = 10_000;
 
-/// The places of objects, by their positions in the quarantine.
+/// The places of objects.
 ///
-/// * `wanted`: their positions and kinds.
+/// * `wanted`: the objects and their kinds; those outside the quarantine as the new trees refer to them.
 /// * `commits`: the new commits, parents before children.
 /// * `holders`: the reverse map.
 pub(super) fn places(
     quarantine: &Quarantine,
-    wanted: &BTreeMap<u32, Kind>,
+    wanted: &BTreeMap<Oid, Kind>,
     commits: &[(Oid, CommitHead)],
     holders: &[u32],
-) -> Result<BTreeMap<u32, Place>, Outage> {
+) -> Result<BTreeMap<Oid, Place>, Outage> {
     let mut places = BTreeMap::new();
     let mut open = BTreeSet::new();
-    for (&at, kind) in wanted {
-        let oid = oid_of(quarantine.id(at));
+    for (&oid, kind) in wanted {
         match kind {
-            Kind::Commit | Kind::Tag => drop(places.insert(at, place_of(oid, oid, ""))),
-            Kind::Blob | Kind::Tree => drop(open.insert(at)),
+            Kind::Commit | Kind::Tag => drop(places.insert(oid, place_of(oid, oid, ""))),
+            Kind::Blob | Kind::Tree => drop(open.insert(oid)),
         }
     }
     let mut search = Search {
@@ -49,27 +48,25 @@ pub(super) fn places(
         search.commit(*commit, head)?;
     }
     let Search { open, mut places, .. } = search;
-    for at in open {
-        places.insert(at, by_holders(quarantine, at, holders)?);
+    for oid in open {
+        places.insert(oid, by_holders(quarantine, oid, holders)?);
     }
     Ok(places)
 }
 
 struct Search<'a> {
     quarantine: &'a Quarantine,
-    open: BTreeSet<u32>,
+    open: BTreeSet<Oid>,
     seen: HashSet<u32>,
-    places: BTreeMap<u32, Place>,
+    places: BTreeMap<Oid, Place>,
 }
 
 impl Search<'_> {
     fn commit(&mut self, commit: Oid, head: &CommitHead) -> Result<(), Outage> {
-        let root = head.tree.and_then(|tree| self.quarantine.position(tree.as_bytes()));
-        let mut folders = Vec::new();
-        if let Some(root) = root {
-            self.found(root, commit, "");
-            folders.push((root, String::new(), 0));
-        }
+        let Some(root) = head.tree else { return Ok(()) };
+        self.found(root, commit, "");
+        let root = self.quarantine.position(root.as_bytes());
+        let mut folders: Vec<_> = root.into_iter().map(|at| (at, String::new(), 0)).collect();
         let mut data = Vec::new();
         while let Some((at, path, depth)) = folders.pop() {
             if self.open.is_empty() || self.seen.len() >= MAX_TREES {
@@ -83,33 +80,37 @@ impl Search<'_> {
                 continue;
             }
             for entry in tree_entries(&data, commit.as_bytes().len()) {
-                let Some(child) = self.quarantine.position(entry.id) else {
-                    continue;
+                let oid = oid_from(entry.id);
+                let unseen = match entry.kind {
+                    EntryKind::Tree => self.quarantine.position(entry.id),
+                    EntryKind::Blob | EntryKind::Submodule => None,
                 };
-                let tree = entry.kind == EntryKind::Tree;
-                if tree && !self.seen.contains(&child) || self.open.contains(&child) {
+                let unseen = unseen.filter(|child| !self.seen.contains(child));
+                if unseen.is_some() || self.open.contains(&oid) {
                     let path = join(&path, entry.name);
-                    self.found(child, commit, &path);
-                    if tree {
-                        folders.push((child, path, depth + 1));
-                    }
+                    self.found(oid, commit, &path);
+                    folders.extend(unseen.map(|child| (child, path, depth + 1)));
                 }
             }
         }
         Ok(())
     }
 
-    fn found(&mut self, at: u32, commit: Oid, path: &str) {
-        if self.open.remove(&at) {
-            let oid = oid_of(self.quarantine.id(at));
-            self.places.insert(at, place_of(commit, oid, path));
+    fn found(&mut self, oid: Oid, commit: Oid, path: &str) {
+        if self.open.remove(&oid) {
+            self.places.insert(oid, place_of(commit, oid, path));
         }
     }
 }
 
 /// Climbs the reverse map; ends with what is known where it ends.
-fn by_holders(quarantine: &Quarantine, at: u32, holders: &[u32]) -> Result<Place, Outage> {
-    let object = oid_of(quarantine.id(at));
+fn by_holders(quarantine: &Quarantine, object: Oid, holders: &[u32]) -> Result<Place, Outage> {
+    let Some(at) = quarantine.position(object.as_bytes()) else {
+        return Ok(Place {
+            object: Some(object),
+            ..Place::default()
+        });
+    };
     let mut names: Vec<Vec<u8>> = Vec::new();
     let mut commit = None;
     let (mut child, mut data) = (at, Vec::new());

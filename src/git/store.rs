@@ -8,7 +8,7 @@ use super::{MAX_OBJECT_BYTES, locate::Layout, object_unreadable, outage, printab
 use crate::object::ObjectKind;
 use crate::port::{Object, Outage};
 use crate::push::Oid;
-use gix::objs::{Find, Kind};
+use gix::objs::{Exists, Find, Kind};
 use gix::odb::Header;
 use std::path::PathBuf;
 
@@ -57,10 +57,20 @@ impl Store {
         })
     }
 
-    /// Whether the main store has it.
-    pub(super) fn in_main(&self, oid: Oid) -> Result<bool, Outage> {
+    /// Whether the main store has it, by its indices alone.
+    ///
+    /// May say no for what an unreadable or vanishing pack holds: whoever asks must then do more, not less.
+    pub(super) fn in_main(&self, oid: Oid) -> bool {
+        id_of(&oid).is_some_and(|id| self.probe.exists(id))
+    }
+
+    /// Whether it is anywhere.
+    pub(super) fn has(&self, oid: Oid) -> Result<bool, Outage> {
+        if self.position(oid.as_bytes()).is_some() {
+            return Ok(true);
+        }
         let Some(id) = id_of(&oid) else { return Ok(false) };
-        match self.probe.try_header(id) {
+        match self.main.try_header(id) {
             Ok(header) => Ok(header.is_some()),
             Err(e) => Err(object_unreadable(&self.objects, id, &e)),
         }

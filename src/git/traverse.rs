@@ -5,15 +5,15 @@
 //! commits kept, and the reverse map from an object to one tree or commit that
 //! holds it. Out of scope: what is reachable (`walk`).
 
-use super::body::{CommitHead, commit_head, tree_entries};
+use super::body::{CommitHead, EntryKind, commit_head, tree_entries};
 use super::deadline::Deadline;
 use super::quarantine::{Pack, Quarantine, Read};
-use super::store::{kind_of, oid_of};
+use super::store::{kind_of, oid_from, oid_of};
 use super::{outage, printable};
 use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -40,6 +40,8 @@ pub(super) struct Traversed<H> {
     pub(super) too_large: Vec<(u32, Kind)>,
     /// For each position, the lowest position of a tree or commit that holds it, or [`NOBODY`].
     pub(super) holders: Vec<u32>,
+    /// What trees and commits here refer to and the push did not bring.
+    pub(super) outside: HashSet<Oid>,
     pub(super) objects: u64,
     pub(super) bytes: u64,
 }
@@ -54,8 +56,58 @@ impl<H> Default for Traversed<H> {
             hits: Vec::new(),
             too_large: Vec::new(),
             holders: Vec::new(),
+            outside: HashSet::new(),
             objects: 0,
             bytes: 0,
+        }
+    }
+}
+
+/// References to objects outside the quarantine, gathered by one thread and handed over when it ends.
+///
+/// Most trees differ little from the one before, so a small cache of what was
+/// noted last spares most look-ups in the set.
+struct Outsiders<'p, 'a, V: ObjectVisitor> {
+    pass: &'p Pass<'a, V>,
+    noted: HashSet<Oid>,
+    last: Vec<[u8; 32]>,
+}
+
+/// Slots of the cache: 512 KiB for each thread.
+const LAST: usize = 1 << 14;
+
+impl<'p, 'a, V: ObjectVisitor> Outsiders<'p, 'a, V> {
+    fn new(pass: &'p Pass<'a, V>) -> Self {
+        Self {
+            pass,
+            noted: HashSet::new(),
+            last: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, id: &[u8]) {
+        if self.last.is_empty() {
+            self.last.resize(LAST, [0; 32]);
+        }
+        let slot = id.last_chunk().map_or(0, |b| u32::from_le_bytes(*b)) as usize % LAST;
+        if &self.last[slot][..id.len()] != id {
+            self.last[slot][..id.len()].copy_from_slice(id);
+            self.noted.insert(oid_from(id));
+        }
+    }
+}
+
+impl<V: ObjectVisitor> Clone for Outsiders<'_, '_, V> {
+    fn clone(&self) -> Self {
+        Self::new(self.pass)
+    }
+}
+
+impl<V: ObjectVisitor> Drop for Outsiders<'_, '_, V> {
+    fn drop(&mut self) {
+        let noted = std::mem::take(&mut self.noted);
+        if !noted.is_empty() {
+            locked(&self.pass.outside).extend(noted);
         }
     }
 }
@@ -64,14 +116,16 @@ impl<H> Default for Traversed<H> {
 ///
 /// * `limit`: bytes of the largest object that is read.
 /// * `threads`: 0 = one per core.
+/// * `appended`: positions whose references are not gathered in [`Traversed::outside`].
 pub(super) fn traverse<V: ObjectVisitor>(
     quarantine: &Quarantine,
     visitor: &V,
     limit: u64,
     threads: usize,
+    appended: &HashSet<u32>,
     deadline: &Deadline,
 ) -> Result<Traversed<V::Hit>, Outage> {
-    let pass = Pass::new(quarantine, visitor, limit, deadline);
+    let pass = Pass::new(quarantine, visitor, limit, appended, deadline);
     for pack in &quarantine.packs {
         pass.pack(pack, threads)?;
     }
@@ -84,12 +138,14 @@ struct Pass<'a, V: ObjectVisitor> {
     quarantine: &'a Quarantine,
     visitor: &'a V,
     limit: u64,
+    appended: &'a HashSet<u32>,
     deadline: &'a Deadline,
     seen: Vec<AtomicU8>,
     holders: Vec<AtomicU32>,
     commits: Mutex<Vec<(Oid, Vec<u8>)>>,
     hits: Mutex<Vec<Found<V::Hit>>>,
     too_large: Mutex<Vec<(u32, Kind)>>,
+    outside: Mutex<HashSet<Oid>>,
     objects: AtomicU64,
     bytes: AtomicU64,
 }
@@ -103,18 +159,26 @@ fn owned<T>(mutex: Mutex<T>) -> T {
 }
 
 impl<'a, V: ObjectVisitor> Pass<'a, V> {
-    fn new(quarantine: &'a Quarantine, visitor: &'a V, limit: u64, deadline: &'a Deadline) -> Self {
+    fn new(
+        quarantine: &'a Quarantine,
+        visitor: &'a V,
+        limit: u64,
+        appended: &'a HashSet<u32>,
+        deadline: &'a Deadline,
+    ) -> Self {
         let len = quarantine.len() as usize;
         Self {
             quarantine,
             visitor,
             limit,
+            appended,
             deadline,
             seen: std::iter::repeat_with(AtomicU8::default).take(len).collect(),
             holders: std::iter::repeat_with(|| AtomicU32::new(NOBODY)).take(len).collect(),
             commits: Mutex::default(),
             hits: Mutex::default(),
             too_large: Mutex::default(),
+            outside: Mutex::default(),
             objects: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
@@ -144,11 +208,12 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
             thread_limit: (threads > 0).then_some(threads),
             alloc_limit_bytes: usize::try_from(self.limit).ok(),
         };
-        let accept = |kind, data: &[u8], entry: &gix::odb::pack::index::Entry, _: &dyn gix::Progress| {
+        let mut outsiders = Outsiders::new(self);
+        let accept = move |kind, data: &[u8], entry: &gix::odb::pack::index::Entry, _: &dyn gix::Progress| {
             self.deadline
                 .check()
                 .map_err(|_| gix::error::message("deadline").cancelled_error())?;
-            self.accept(&entry.oid, kind, data);
+            self.accept(&entry.oid, kind, data, &mut outsiders);
             Ok(())
         };
         // gix takes a pack at its word in places; a broken one must be an outage, not a crash.
@@ -179,10 +244,11 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
     ) -> Result<(), Outage> {
         let run = |part: &[u32]| -> Result<(), Outage> {
             let (mut buf, mut inflate) = (Vec::new(), gix::zlib::Inflate::default());
+            let mut outsiders = Outsiders::new(self);
             for &at in part {
                 self.deadline.check()?;
                 match read(at, &mut buf, &mut inflate)? {
-                    Read::Done(kind) => self.accept(self.quarantine.id(at), kind, &buf),
+                    Read::Done(kind) => self.accept(self.quarantine.id(at), kind, &buf, &mut outsiders),
                     Read::TooLarge(kind) => self.refuse(at, kind),
                 }
             }
@@ -206,7 +272,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
     }
 
     /// Takes one object in: the visitor sees it, unless it has seen it before.
-    fn accept(&self, id: &gix::oid, kind: Kind, data: &[u8]) {
+    fn accept(&self, id: &gix::oid, kind: Kind, data: &[u8], outsiders: &mut Outsiders<'_, 'a, V>) {
         let Some(at) = self.quarantine.position(id.as_bytes()) else {
             return;
         };
@@ -220,10 +286,15 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
             locked(&self.hits).push((at, kind, hits));
         }
         match kind {
-            Kind::Tree => self.note_entries(at, data, id.as_bytes().len()),
+            Kind::Tree => {
+                let entries = tree_entries(data, id.as_bytes().len());
+                for entry in entries.filter(|e| e.kind != EntryKind::Submodule) {
+                    self.note_holder(entry.id, at, outsiders);
+                }
+            }
             Kind::Commit => {
                 if let Some(tree) = commit_head(data).tree {
-                    self.note_holder(tree.as_bytes(), at);
+                    self.note_holder(tree.as_bytes(), at, outsiders);
                 }
                 locked(&self.commits).push((oid_of(id), data.to_vec()));
             }
@@ -231,19 +302,17 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         }
     }
 
-    fn note_entries(&self, holder: u32, data: &[u8], id_len: usize) {
-        for entry in tree_entries(data, id_len) {
-            self.note_holder(entry.id, holder);
-        }
-    }
-
     /// The lowest holder wins, so that the map does not depend on which thread comes first.
-    fn note_holder(&self, id: &[u8], holder: u32) {
-        if let Some(at) = self.quarantine.position(id) {
-            let slot = &self.holders[at as usize];
-            if slot.load(Relaxed) > holder {
-                slot.fetch_min(holder, Relaxed);
+    fn note_holder(&self, id: &[u8], holder: u32, outsiders: &mut Outsiders<'_, 'a, V>) {
+        let Some(at) = self.quarantine.position(id) else {
+            if !self.appended.contains(&holder) {
+                outsiders.note(id);
             }
+            return;
+        };
+        let slot = &self.holders[at as usize];
+        if slot.load(Relaxed) > holder {
+            slot.fetch_min(holder, Relaxed);
         }
     }
 
@@ -271,6 +340,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
             commits: commits.collect(),
             hits,
             too_large,
+            outside: owned(self.outside),
             holders: self.holders.into_iter().map(AtomicU32::into_inner).collect(),
             objects: self.objects.into_inner(),
             bytes: self.bytes.into_inner(),

@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
             };
             let parents = &commit.head.parents;
             let lowest = !parents.iter().any(|parent| self.brought.contains_key(parent));
-            if lowest && self.store.in_main(oid)? {
+            if lowest && self.store.in_main(oid) {
                 return Ok(None);
             }
             waiting.extend(parents.iter().copied().filter(|&parent| seen.insert(parent)));
@@ -209,7 +209,7 @@ impl<'a> Walk<'a> {
     fn any_in_main(&self, commits: &HashSet<Oid>) -> Result<bool, Outage> {
         for &oid in commits {
             self.deadline.check()?;
-            if !self.brought.contains_key(&oid) || self.store.in_main(oid)? {
+            if !self.brought.contains_key(&oid) || self.store.in_main(oid) {
                 return Ok(true);
             }
         }

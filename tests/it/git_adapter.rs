@@ -1,5 +1,11 @@
 //! The Git adapter against real git: what it visits, which commits it calls new, where it says a hit is.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail loudly, as tests do"
+)]
+
 use lychgate::config::Bounds;
 use lychgate::facts::{Ancestry, Fact};
 use lychgate::finding::Place;
@@ -173,10 +179,53 @@ impl World {
         }
     }
 
+    /// Fills a quarantine with exactly these objects of the client.
+    fn pack_by_hand(&self, push: &Captured, ids: &[&str], packed: bool) {
+        let quarantine = push.quarantine.as_ref().unwrap();
+        let pack_dir = quarantine.join("pack");
+        std::fs::create_dir_all(&pack_dir).unwrap();
+        let path = pack_dir.join("pack");
+        let list = ids.join("\n");
+        git_with(
+            &self.client(),
+            &["pack-objects", "-q", path.to_str().unwrap()],
+            list.as_bytes(),
+        );
+        if packed {
+            return;
+        }
+        for entry in std::fs::read_dir(&pack_dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "pack") {
+                let pack = std::fs::read(&path).unwrap();
+                let mut unpack = command(&self.server(), &["unpack-objects", "-q"]);
+                std::fs::remove_dir_all(&pack_dir).unwrap();
+                unpack.env("GIT_OBJECT_DIRECTORY", quarantine);
+                assert!(run(unpack, &pack).0);
+                return;
+            }
+        }
+    }
+
     fn inspect(&self, push: &Captured, known: &[Oid], bounds: &Bounds) -> Result<(Inspected<usize>, Recorder), Outage> {
         let gate = Gate::open(&self.server(), push.quarantine.as_deref())?;
         let recorder = Recorder::default();
-        let inspected = gate.inspect(&push.updates, known, bounds, &|_| false, &recorder)?;
+        let known = vec![known.to_vec(); push.updates.len()];
+        let mut inspected = gate.inspect(&push.updates, &known, bounds, &recorder)?;
+        let older: Vec<Oid> = inspected
+            .commits
+            .iter()
+            .filter(|c| !c.in_quarantine)
+            .map(|c| c.oid)
+            .collect();
+        let mut more = gate.introduced(&older, bounds, &recorder)?;
+        inspected.hits.append(&mut more.hits);
+        inspected.hits.sort_by(|a, b| a.0.cmp(&b.0));
+        inspected.objects += more.objects;
+        inspected.bytes += more.bytes;
+        inspected.bounds.append(&mut more.bounds);
+        inspected.bounds.sort();
+        inspected.bounds.dedup();
         Ok((inspected, recorder))
     }
 
@@ -471,12 +520,56 @@ fn objects_in_the_store_that_become_reachable_are_visited() {
 
     let gate = Gate::open(&world.server(), push.quarantine.as_deref()).unwrap();
     let recorder = Recorder::default();
-    gate.inspect(&push.updates, &[oid(&base)], &BOUNDS, &|c| c == oid(&side), &recorder)
-        .unwrap();
+    gate.introduced(&[oid(&cleaned)], &BOUNDS, &recorder).unwrap();
     assert!(
         !recorder.once().contains(&oid(&secret)),
-        "cleared commits are not visited again"
+        "only what the named commits introduce is visited"
     );
+}
+
+#[test]
+fn objects_in_the_store_that_new_commits_take_up_are_visited() {
+    for packed in [false, true] {
+        let world = World::new();
+        let kept = world.tree(&[("100644", "k", &world.blob("kept"))]);
+        let base = world.commit(&world.tree(&[("040000", "kept", &kept)]), &[]);
+        let (lone, inner) = (
+            world.blob(&format!("lone {NEEDLE}")),
+            world.blob(&format!("inner {NEEDLE}")),
+        );
+        let folder = world.tree(&[("100644", "in", &inner), ("040000", "kept", &kept)]);
+        let side = world.commit(
+            &world.tree(&[("100644", "l", &lone), ("040000", "f", &folder)]),
+            &[&base],
+        );
+        world.point("refs/heads/main", &base);
+        world.point("refs/heads/side", &side);
+        world.place(&["main", "side"]);
+        // A new commit on main takes up the side branch's folder and file. Git sends them again;
+        // a client that knows what the server has need not.
+        let sub = world.tree(&[("100644", "again", &lone)]);
+        let root = world.tree(&[
+            ("040000", "g", &folder),
+            ("040000", "kept", &kept),
+            ("040000", "sub", &sub),
+        ]);
+        let next = world.commit(&root, &[&base]);
+        let push = Captured {
+            updates: vec![update(&format!("{base} {next} refs/heads/main"))],
+            quarantine: Some(world.dir.path().join("byhand")),
+        };
+        world.pack_by_hand(&push, &[&next, &root, &sub], packed);
+        let brought = world.brought(&push);
+        assert_eq!(brought, set(&[&next, &root, &sub]));
+        let (inspected, recorder) = world.inspect(&push, &[], &BOUNDS).unwrap();
+        assert_eq!(commits_of(&inspected, 0), set(&[&next]));
+        let mut expected = brought;
+        expected.extend(set(&[&lone, &folder, &inner]));
+        assert_eq!(recorder.once(), expected);
+        let found: BTreeSet<Place> = places(&inspected).into_iter().collect();
+        let expected = [place(&next, &inner, "g/in"), place(&next, &lone, "sub/again")];
+        assert_eq!(found, BTreeSet::from(expected));
+    }
 }
 
 #[test]
@@ -520,9 +613,7 @@ fn replace_refs_and_grafts_are_ignored() {
     std::fs::write(world.server().join("shallow"), format!("{third}\n")).unwrap();
     let gate = world.gate();
     let push = [update(&format!("{base} {third} refs/heads/main"))];
-    let inspected = gate
-        .inspect(&push, &[], &BOUNDS, &|_| true, &Recorder::default())
-        .unwrap();
+    let inspected = gate.inspect(&push, &[vec![]], &BOUNDS, &Recorder::default()).unwrap();
     assert_eq!(commits_of(&inspected, 0), set(&[&second, &third]));
     assert_eq!(inspected.updates[0].ancestry, Fact::Known(Ancestry::FastForward));
 }
@@ -550,15 +641,13 @@ fn lying_dates_change_nothing() {
     let gate = world.gate();
     for (side, new) in [("a", &old_side), ("b", &new_side)] {
         let push = [update(&format!("{tip} {new} refs/heads/main"))];
-        let inspected = gate
-            .inspect(&push, &[], &BOUNDS, &|_| true, &Recorder::default())
-            .unwrap();
+        let inspected = gate.inspect(&push, &[vec![]], &BOUNDS, &Recorder::default()).unwrap();
         assert_eq!(commits_of(&inspected, 0), set(&[new]), "{side}");
         assert_eq!(inspected.updates[0].ancestry, Fact::Known(Ancestry::Diverged), "{side}");
     }
     let push = [update(&format!("{root} {tip} refs/heads/main"))];
     let inspected = gate
-        .inspect(&push, &[oid(&old_side)], &BOUNDS, &|_| true, &Recorder::default())
+        .inspect(&push, &[vec![oid(&old_side)]], &BOUNDS, &Recorder::default())
         .unwrap();
     let expected: BTreeSet<Oid> = chain[6..].iter().map(|c| oid(c)).collect();
     assert_eq!(commits_of(&inspected, 0), expected);
@@ -969,6 +1058,12 @@ fn generated_histories_agree_with_git() {
         let all = reachable(&world, &push, &in_store, true);
         let covered = [known.clone(), vec![main.as_str()]].concat();
         let old = reachable(&world, &push, &covered, true);
+        let expected: BTreeSet<Oid> = all.difference(&old).copied().collect();
+        assert!(visited.is_superset(&expected), "seed {seed}");
+        // What the push brings to any ref, sent or not, is visited as well.
+        let news: Vec<String> = push.updates.iter().map(|u| u.new.to_string()).collect();
+        let news: Vec<&str> = news.iter().map(String::as_str).collect();
+        let all = reachable(&world, &push, &news, true);
         let expected: BTreeSet<Oid> = all.difference(&old).copied().collect();
         assert!(visited.is_superset(&expected), "seed {seed}");
         assert!(

@@ -129,8 +129,9 @@ fn judge(
     let standing = ledger.wait(worker::status_of(&ledger.store, entry))?;
     let reopens = ledger.wait(ledger.store.reopens())?;
     let events = standing.map_or(Vec::new(), |s| reasons(&s, &reopens));
+    let bundle = worker::bundle(entry)?.unwrap_or_default();
     let evidence = Evidence {
-        bundle: worker::bundle(entry)?.unwrap_or_default().as_bytes(),
+        bundle: bundle.as_bytes(),
         proof: Some(&proof.to_text()),
         status: Some(&status),
         largest_log_size: head.size,

@@ -5,6 +5,7 @@ use crate::attest::statement::levels;
 use crate::attest::{Envelope, PublicKey};
 use crate::cmd::error::{CommandError, Outcome};
 use crate::cmd::output::{Format, Output};
+use crate::guarantee::Guarantee;
 use crate::port::{EntryRecord, EntryState, ReopenRecord, Store};
 use crate::worker::{Standing, standings};
 use serde_json::{Value, json};
@@ -91,7 +92,7 @@ fn summary(
     reopens: &[ReopenRecord],
 ) -> Value {
     let standing = standings.get(&entry.id);
-    let guarantees = serde_json::from_str(&entry.guarantees).unwrap_or_default();
+    let guarantees: Vec<Guarantee> = serde_json::from_str(&entry.guarantees).unwrap_or_default();
     json!({
         "id": entry.id,
         "push_id": entry.push_id,
@@ -104,7 +105,7 @@ fn summary(
         "state": entry.state,
         "log_index": entry.log_index,
         "status_index": entry.status_index,
-        "levels": levels(guarantees, ledger.gate.max_level),
+        "levels": levels(&guarantees, ledger.gate.max_level),
         "status": standing.map(|s| s.status),
         "events": standing.map(|s| reasons(s, reopens)).unwrap_or_default(),
     })

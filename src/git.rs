@@ -18,6 +18,7 @@ mod deadline;
 mod inspect;
 mod introduced;
 mod locate;
+pub mod notes;
 mod place;
 mod quarantine;
 mod refs;
@@ -28,7 +29,7 @@ mod walk;
 pub use body::{CommitHead, EntryKind, TreeEntries, TreeEntry, commit_head, tag_target, tree_entries};
 
 use crate::config::Bounds;
-use crate::port::{Inspected, Object, ObjectVisitor, Outage, Repository};
+use crate::port::{Inspected, Introduced, Object, ObjectVisitor, Outage, Repository};
 use crate::push::{Oid, RefName, RefUpdate};
 use std::path::Path;
 
@@ -64,16 +65,6 @@ impl Gate {
         })
     }
 
-    /// The refs under a prefix such as `refs/heads/`, sorted by name, symbolic ones followed.
-    ///
-    /// Leaves out names that [`RefName`] refuses, and symbolic refs that lead nowhere.
-    ///
-    /// # Errors
-    /// `ref-unreadable`.
-    pub fn refs(&self, prefix: &str) -> Result<Vec<(RefName, Oid)>, Outage> {
-        refs::list(&self.refs, prefix)
-    }
-
     /// The commit that an id leads to, nested tags peeled; `None` if it leads to a tree or blob.
     ///
     /// # Errors
@@ -92,15 +83,27 @@ impl Repository for Gate {
         refs::target(&self.refs, name.as_str())
     }
 
+    fn refs(&self, prefix: &str) -> Result<Vec<(RefName, Oid)>, Outage> {
+        refs::list(&self.refs, prefix)
+    }
+
     fn inspect<V: ObjectVisitor>(
         &self,
         updates: &[RefUpdate],
-        known: &[Oid],
+        known: &[Vec<Oid>],
         bounds: &Bounds,
-        cleared: &dyn Fn(Oid) -> bool,
         visitor: &V,
     ) -> Result<Inspected<V::Hit>, Outage> {
-        inspect::inspect(&self.store, updates, known, bounds, cleared, visitor)
+        inspect::inspect(&self.store, updates, known, bounds, visitor)
+    }
+
+    fn introduced<V: ObjectVisitor>(
+        &self,
+        commits: &[Oid],
+        bounds: &Bounds,
+        visitor: &V,
+    ) -> Result<Introduced<V::Hit>, Outage> {
+        inspect::introduced(&self.store, commits, bounds, visitor)
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Received {
 /// push is no error here but an outage finding of a decision that denies.
 pub async fn receive<R, K, S>(world: &World<'_, R, K, S>, push: Push, owner: &str) -> Result<Received, Outage>
 where
-    R: Repository + Sync,
+    R: Repository,
     K: Keyring,
     S: Store,
 {

@@ -117,7 +117,7 @@ async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Re
         inner: Gate::open(git_dir, None)?,
         remote: args.remote.clone(),
     };
-    let keyring = OneVerifier(FolderKeyring::open(&gate.join("keyring"))?);
+    let keyring = OneVerifier(FolderKeyring::open(&gate.join("keyring")));
     // Nothing of a dry run is kept: the store only answers "nothing known yet".
     let scratch = gate.join(format!("check-{}.db", std::process::id()));
     let store = SqliteStore::create(&scratch).await?;

@@ -78,7 +78,7 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, Com
     let key = open::fingerprint_key(&home.fingerprint_key())?;
     let quarantine = process::variable("GIT_QUARANTINE_PATH").map(PathBuf::from);
     let repository = open::repository(home, quarantine.as_ref())?;
-    let keyring = open::keyring(home)?;
+    let keyring = open::keyring(home);
     let store = open::store(home).await?;
     settle::recover(home, &store, &repository, now).await?;
     let rules = RuleSet::builtin();

@@ -121,11 +121,8 @@ pub fn repository(home: &Home, quarantine: Option<&PathBuf>) -> Result<Gate, Out
     Gate::open(&home.git_dir, quarantine.map(PathBuf::as_path))
 }
 
-/// The keyring.
-///
-/// # Errors
-/// `keyring-unreadable`.
-pub fn keyring(home: &Home) -> Result<FolderKeyring, Outage> {
+/// The keyring; its files are opened when a signature names their key.
+pub fn keyring(home: &Home) -> FolderKeyring {
     FolderKeyring::open(&home.keyring())
 }
 

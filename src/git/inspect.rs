@@ -12,7 +12,7 @@ use super::walk::{NewCommits, Walk};
 use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact};
 use crate::finding::Place;
-use crate::port::{Inspected, InspectedUpdate, NewCommit, ObjectVisitor, Outage};
+use crate::port::{self, Inspected, InspectedUpdate, NewCommit, ObjectVisitor, Outage};
 use crate::push::{Oid, RefUpdate};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,6 +21,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub(super) struct Limits {
     pub(super) objects: u64,
     pub(super) object_bytes: u64,
+}
+
+impl Limits {
+    fn of(bounds: &Bounds) -> Self {
+        Self {
+            objects: bounds.objects,
+            object_bytes: bounds.object_bytes.min(MAX_OBJECT_BYTES as u64),
+        }
+    }
 }
 
 /// What one update leads to.
@@ -36,17 +45,13 @@ type Noted = Vec<(String, Place)>;
 pub(super) fn inspect<V: ObjectVisitor>(
     store: &Store,
     updates: &[RefUpdate],
-    known: &[Oid],
+    known: &[Vec<Oid>],
     bounds: &Bounds,
-    cleared: &dyn Fn(Oid) -> bool,
     visitor: &V,
 ) -> Result<Inspected<V::Hit>, Outage> {
     let deadline = Deadline::after(bounds.seconds);
     deadline.check()?;
-    let limits = Limits {
-        objects: bounds.objects,
-        object_bytes: bounds.object_bytes.min(MAX_OBJECT_BYTES as u64),
-    };
+    let limits = Limits::of(bounds);
     let brought = store.quarantine.as_ref().map_or(0, |q| u64::from(q.len()));
     if brought > limits.objects {
         return Ok(refused(updates));
@@ -56,26 +61,17 @@ pub(super) fn inspect<V: ObjectVisitor>(
         None => Traversed::default(),
     };
     let mut noted = Noted::new();
-    let mut walk = Walk::new(store, &traversed.commits, known, bounds.commits, &deadline);
-    let (reached, union) = reach_all(store, &mut walk, updates, bounds.commits, &mut noted)?;
+    let mut walk = Walk::new(store, &traversed.commits, bounds.commits, &deadline);
+    let (reached, union) = reach_all(store, &mut walk, updates.iter().zip(known), bounds.commits, &mut noted)?;
     let ordered = walk.order(&union)?;
     let fresh = fresh(store, &traversed.commits, &ordered)?;
 
-    let seen = (traversed.objects, traversed.bytes);
-    let mut introduced = Introduced::new(store, visitor, limits, &deadline, seen);
-    for (oid, head) in ordered.iter().filter(|(oid, _)| !fresh.contains(oid)) {
-        if !cleared(*oid) {
-            introduced.commit(*oid, head)?;
-        }
-    }
+    let (objects, bytes) = (traversed.objects, traversed.bytes);
     let mut hits = place_hits(store, &mut traversed, &ordered, &mut noted)?;
-    hits.append(&mut introduced.hits);
     hits.sort_by(|a, b| a.0.cmp(&b.0));
-    noted.append(&mut introduced.bounds);
     let index: HashMap<Oid, u32> = (0..).zip(&ordered).map(|(at, (oid, _))| (*oid, at)).collect();
     let updates = reached.into_iter().map(|r| inspected(store, r, &index));
     let updates = updates.collect::<Result<_, _>>()?;
-    let (objects, bytes) = (introduced.objects, introduced.bytes);
     let commits = collect(store, traversed.commits, ordered, &fresh, &mut noted)?;
     noted.sort();
     noted.dedup();
@@ -86,6 +82,30 @@ pub(super) fn inspect<V: ObjectVisitor>(
         objects,
         bytes,
         bounds: noted,
+    })
+}
+
+/// See [`crate::port::Repository::introduced`].
+pub(super) fn introduced<V: ObjectVisitor>(
+    store: &Store,
+    commits: &[Oid],
+    bounds: &Bounds,
+    visitor: &V,
+) -> Result<port::Introduced<V::Hit>, Outage> {
+    let deadline = Deadline::after(bounds.seconds);
+    let mut introduced = Introduced::new(store, visitor, Limits::of(bounds), &deadline, (0, 0));
+    for &oid in commits {
+        let head = store.commit(oid, &mut Vec::new())?;
+        introduced.commit(oid, &head)?;
+    }
+    introduced.hits.sort_by(|a, b| a.0.cmp(&b.0));
+    introduced.bounds.sort();
+    introduced.bounds.dedup();
+    Ok(port::Introduced {
+        hits: introduced.hits,
+        objects: introduced.objects,
+        bytes: introduced.bytes,
+        bounds: introduced.bounds,
     })
 }
 
@@ -116,16 +136,17 @@ fn too_many<T>(code: &str) -> Fact<T> {
 }
 
 /// Walks every update; returns also the union of the new commits.
-fn reach_all(
+fn reach_all<'a>(
     store: &Store,
     walk: &mut Walk<'_>,
-    updates: &[RefUpdate],
+    updates: impl Iterator<Item = (&'a RefUpdate, &'a Vec<Oid>)>,
     limit: u64,
     noted: &mut Noted,
 ) -> Result<(Vec<Reached>, HashSet<Oid>), Outage> {
     let mut union = HashSet::new();
     let mut all = Vec::new();
-    for update in updates {
+    for (update, known) in updates {
+        walk.knowing(known);
         let mut reached = reach(store, walk, update)?;
         let place = |object| Place {
             ref_name: Some(update.name.clone()),

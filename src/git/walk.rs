@@ -17,6 +17,7 @@ use crate::facts::Ancestry;
 use crate::port::Outage;
 use crate::push::Oid;
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 /// Walks the graph of one push.
@@ -70,17 +71,25 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         store: &'a Store,
         brought: &'a HashMap<Oid, Brought>,
-        known: &[Oid],
         limit: u64,
         deadline: &'a Deadline,
     ) -> Self {
         Self {
             store,
             brought,
-            known: known.iter().copied().filter(|oid| !oid.is_zero()).collect(),
+            known: HashSet::new(),
             limit,
             deadline,
             history: History::default(),
+        }
+    }
+
+    /// Says which commits are known from here on; what was learned stays for as long as they are the same.
+    pub(super) fn knowing(&mut self, known: &[Oid]) {
+        let known = known.iter().copied().filter(|oid| !oid.is_zero()).collect();
+        if self.known != known {
+            self.known = known;
+            self.history = History::default();
         }
     }
 
@@ -185,13 +194,13 @@ impl<'a> Walk<'a> {
 
     /// Adds flags to a commit; if that changes it, its parents are due (again).
     fn touch(&self, canvas: &mut Canvas, oid: Oid, flags: u8) -> Result<(), Outage> {
-        if !canvas.nodes.contains_key(&oid) {
-            let node = Painted {
+        if let Entry::Vacant(vacant) = canvas.nodes.entry(oid) {
+            let head = self.head(oid)?;
+            vacant.insert(Painted {
                 flags: 0,
                 waits: 0,
-                head: self.head(oid)?,
-            };
-            canvas.nodes.insert(oid, node);
+                head,
+            });
         }
         canvas.add(oid, flags);
         Ok(())

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Never fails: an outage of a port leaves the facts that depend on it unavailable, and the decision denies.
 pub async fn facts<R, K, S>(world: &World<'_, R, K, S>, push: Push) -> Facts
 where
-    R: Repository + Sync,
+    R: Repository,
     K: Keyring,
     S: Store,
 {
@@ -68,7 +68,7 @@ async fn look<R, K, S>(
     push: &Push,
 ) -> Result<(Inspected<Match>, Option<Introduced<Match>>), Outage>
 where
-    R: Repository + Sync,
+    R: Repository,
     K: Keyring,
     S: Store,
 {
@@ -179,7 +179,6 @@ fn unread(push: Push, outage: &Outage) -> Facts {
 /// The strict reader's view of every new commit; signatures judged where a rule asks, on all cores.
 fn judge_commits<R, K, S>(world: &World<'_, R, K, S>, push: &Push, inspected: &Inspected<Match>) -> Vec<CommitFact>
 where
-    R: Sync,
     K: Keyring,
     S: Store,
 {

@@ -5,16 +5,17 @@
 
 use crate::support::{Gate, LYCHGATE, Scratch, Signing};
 
-/// Every subcommand that a user calls; `hook` is called by Git.
-const SUBCOMMANDS: [&str; 11] = [
+/// Every subcommand, in the order of the help.
+const SUBCOMMANDS: [&str; 12] = [
     "init",
     "hook",
-    "keys",
     "check",
     "scan",
     "verify",
     "reopen",
+    "keys",
     "log",
+    "settle",
     "completions",
     "man",
     "help",

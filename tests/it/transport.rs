@@ -59,7 +59,7 @@ fn pushes_are_judged(gate: &Gate, url: &str, env: &[(&str, &str)], actor: &str) 
     dev.git(&["reset", "-q", "--hard", &first]).ok();
     dev.commit("other.c", "int y;\n", Signing::Openpgp);
     dev.push(&["--force", "main"]).refused("non-fast-forward");
-    dev.push(&["--delete", "main"]).refused("ref-deletion");
+    dev.push(&["--delete", "main"]).refused("ref-deletion-denied");
 
     assert_eq!(gate.tip("refs/heads/main"), Some(second), "a refused push moved main");
     assert_eq!(gate.tip("refs/heads/topic"), None, "a refused push made topic");

@@ -1,6 +1,7 @@
 //! Lists of entries, and single entries and events.
 
 use super::ledger::Ledger;
+use crate::guarantee::Guarantee;
 use crate::attest::statement::levels;
 use crate::attest::{Envelope, PublicKey};
 use crate::cmd::error::{CommandError, Outcome};

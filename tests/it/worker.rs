@@ -611,14 +611,8 @@ fn an_unreadable_ref_settles_nothing() {
     let (store, (_dir, signer)) = (MemoryStore::default(), signer());
     push(&store, "P1", MAIN, 0, 1);
     let target = |_: &RefName| Err(broke());
-    let result = worker::recover(
-        &store,
-        &signer,
-        &gate(),
-        target,
-        |_| Some(false),
-        Timestamp::from_unix(NOW),
-    );
+    let (gate, now) = (gate(), Timestamp::from_unix(NOW));
+    let result = worker::recover(&store, &signer, &gate, target, |_| Some(false), now);
     assert!(wait(result).is_err());
     assert_eq!(wait(store.pending()).unwrap().len(), 1);
 }

@@ -1,11 +1,11 @@
 //! Lists of entries, and single entries and events.
 
 use super::ledger::Ledger;
-use crate::guarantee::Guarantee;
 use crate::attest::statement::levels;
 use crate::attest::{Envelope, PublicKey};
 use crate::cmd::error::{CommandError, Outcome};
 use crate::cmd::output::{Format, Output};
+use crate::guarantee::Guarantee;
 use crate::port::{EntryRecord, EntryState, ReopenRecord, Store};
 use crate::worker::{Standing, standings};
 use serde_json::{Value, json};

@@ -107,11 +107,8 @@ fn of_ledger(args: &VerifyArgs, rev: &str, now: Timestamp, out: &mut Output) -> 
     }
     Ok(refused.unwrap_or_else(|| {
         let place = wanted.ref_name.map_or_else(String::new, |name| format!(" on {name}"));
-        let why = format!("{commit} has no entry{place}: it did not come in through the gate");
-        Report::absent(
-            &why,
-            "List what entered: lychgate log. What is pushed to a protected ref gets an entry.",
-        )
+        let why = format!("{commit} has no entry{place}: no push to a protected ref ended there");
+        Report::absent(&why, "Verify a revision that a push ended at: lychgate log lists them.")
     }))
 }
 

@@ -386,11 +386,12 @@ fn an_old_or_foreign_status_list_is_refused() {
 }
 
 /// The folder of the outside judges, set up on first use. The script locks, so tests may call it at the same time.
+#[expect(clippy::disallowed_methods, reason = "tests/run says where it set the judges up")]
 fn judges() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dir = std::env::var_os("LYCHGATE_JUDGES").map_or_else(|| root.join("target/judges"), PathBuf::from);
     let script = root.join("tests/fixtures/judges.sh");
-    let done = Command::new("sh").arg(script).arg(&dir).output().unwrap();
+    let done = command("sh").arg(script).arg(&dir).output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(
         done.status.success(),
@@ -398,6 +399,11 @@ fn judges() -> PathBuf {
         dir.display()
     );
     dir
+}
+
+#[expect(clippy::disallowed_methods, reason = "the outside judges are programs")]
+fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    Command::new(program)
 }
 
 /// Writes what the judges read, and gives the folder.
@@ -428,7 +434,7 @@ fn run(command: &mut Command) -> (bool, String) {
 #[test]
 fn openssl_accepts_the_signature_over_the_pae_bytes() {
     let (a, openssl) = (attested(), |dir: &Path| {
-        let mut command = Command::new("openssl");
+        let mut command = command("openssl");
         command
             .args([
                 "dgst",
@@ -483,7 +489,7 @@ fn securesystemslib_and_in_toto_accept_envelope_and_statement() {
     let (judges, a) = (judges(), attested());
     let dir = exhibit(&a);
     let python = || {
-        let mut command = Command::new(judges.join("venv/bin/python"));
+        let mut command = command(judges.join("venv/bin/python"));
         command.args(["-c", SECURESYSTEMSLIB]).current_dir(dir.path());
         run(&mut command)
     };
@@ -516,7 +522,7 @@ fn sigstore_accepts_the_bundle() {
     let (judges, a) = (judges(), attested());
     let dir = exhibit(&a);
     let node = || {
-        let mut command = Command::new("node");
+        let mut command = command("node");
         command
             .args(["-e", SIGSTORE, "--", "x"])
             .arg(dir.path())

@@ -743,7 +743,8 @@ fn keys_and_actors_select_what_they_signed_and_pushed() {
 
 #[test]
 fn a_changed_ledger_is_found_out() {
-    let tamper: [(&str, fn(&mut State)); 6] = [
+    type Change = fn(&mut State);
+    let tamper: [(&str, Change); 6] = [
         ("leaf", |s| s.leaves[3][40] ^= 1),
         ("node", |s| s.nodes.get_mut(&(1, 0)).unwrap()[0] ^= 1),
         ("root", |s| s.head.root[0] ^= 1),

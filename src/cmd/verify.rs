@@ -39,10 +39,10 @@ pub struct VerifyArgs {
     /// The public key of the gate that issued it, PEM.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub key: Option<PathBuf>,
-    /// The proof that it is in the log; by default <BUNDLE>.proof.
+    /// The proof that it is in the log; by default BUNDLE.proof.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub proof: Option<PathBuf>,
-    /// The status list; by default <BUNDLE>.status.
+    /// The status list; by default BUNDLE.status.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub status: Option<PathBuf>,
     /// The verifier id for which the key speaks.

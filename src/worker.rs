@@ -1,7 +1,7 @@
 //! Publication, recovery, re-opening: what happens to entries after the decision.
 //!
 //! In scope: putting pending entries into the log once their ref has moved
-//! ([`publish`]), settling what a crash left ([`recover`]), re-open events
+//! ([`publish()`]), settling what a crash left ([`recover()`]), re-open events
 //! ([`reopen()`]), who has which status ([`standing`]), proofs and the check of
 //! the whole log ([`ledger`]), the tasks of the outbox ([`tasks`]). Out of
 //! scope: deciding (`pipeline`), storing and signing (adapters).

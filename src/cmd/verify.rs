@@ -39,10 +39,10 @@ pub struct VerifyArgs {
     /// The public key of the gate that issued it, PEM.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub key: Option<PathBuf>,
-    /// The proof that it is in the log; by default <BUNDLE>.proof.
+    /// The proof that it is in the log; by default BUNDLE.proof.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub proof: Option<PathBuf>,
-    /// The status list; by default <BUNDLE>.status.
+    /// The status list; by default BUNDLE.status.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub status: Option<PathBuf>,
     /// The verifier id for which the key speaks.
@@ -107,11 +107,8 @@ fn of_ledger(args: &VerifyArgs, rev: &str, now: Timestamp, out: &mut Output) -> 
     }
     Ok(refused.unwrap_or_else(|| {
         let place = wanted.ref_name.map_or_else(String::new, |name| format!(" on {name}"));
-        let why = format!("{commit} has no entry{place}: it did not come in through the gate");
-        Report::absent(
-            &why,
-            "List what entered: lychgate log. What is pushed to a protected ref gets an entry.",
-        )
+        let why = format!("{commit} has no entry{place}: no push to a protected ref ended there");
+        Report::absent(&why, "Verify a revision that a push ended at: lychgate log lists them.")
     }))
 }
 
@@ -129,10 +126,10 @@ fn judge(
     let standing = ledger.wait(worker::status_of(&ledger.store, entry))?;
     let reopens = ledger.wait(ledger.store.reopens())?;
     let events = standing.map_or(Vec::new(), |s| reasons(&s, &reopens));
-    let (bundle, proof) = (worker::bundle(entry)?.unwrap_or_default(), proof.to_text());
+    let bundle = worker::bundle(entry)?.unwrap_or_default();
     let evidence = Evidence {
         bundle: bundle.as_bytes(),
-        proof: Some(&proof),
+        proof: Some(&proof.to_text()),
         status: Some(&status),
         largest_log_size: head.size,
         events: &events,

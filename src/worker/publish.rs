@@ -10,12 +10,13 @@ use crate::push::Oid;
 use crate::tlog::{self, Checkpoint, Head};
 use std::collections::BTreeMap;
 
-/// Publishes pending entries whose ref has moved: provenance leaf, then VSA leaf, for each.
+/// Publishes pending entries whose ref has moved, in the order given: provenance leaf, then VSA leaf, for each.
 ///
 /// All in one append, with their tasks. Idempotent: entries that are no longer
 /// pending, before or while this runs, are left out. A deletion, or a ref that
 /// names no commit, has a provenance only; its VSA is the empty text and its
-/// log index that of the provenance.
+/// log index that of the provenance. Give entries in the order in which they were recorded: times are whole
+/// seconds, so they cannot tell which of two pushes came first.
 ///
 /// Returns what this call published, in log order.
 ///
@@ -51,7 +52,6 @@ pub(super) async fn publish_with<S: Store, G: Signer>(
 ) -> Result<Vec<PublishedEntry>, Outage> {
     let mut todo = entries;
     todo.retain(|entry| entry.state == EntryState::Pending);
-    todo.sort_by(|a, b| (a.received_at, &a.id).cmp(&(b.received_at, &b.id)));
     for _ in 0..ATTEMPTS {
         let head = store.head().await?;
         let mut append = Append::default();

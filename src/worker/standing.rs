@@ -38,23 +38,52 @@ pub fn standings(entries: &[EntryRecord], reopens: &[ReopenRecord]) -> BTreeMap<
     let mut ordered: Vec<(u64, &EntryRecord)> = entries.iter().filter_map(|e| Some((e.log_index?, e))).collect();
     ordered.sort_by_key(|(index, _)| *index);
     let hits = commit_hits(entries, reopens);
-    // Events that descendants of a tip inherit.
-    let mut inherited: BTreeMap<Oid, BTreeSet<usize>> = BTreeMap::new();
-    let mut result = BTreeMap::new();
-    for (index, entry) in ordered {
-        let direct = direct_events(index, entry, reopens, &hits);
-        let from_before = inherited.get(&entry.update.old).into_iter().flatten();
-        let from_before: BTreeSet<usize> = from_before.copied().filter(|at| is_open(reopens, *at, index)).collect();
-        let mut events: BTreeSet<usize> = direct.clone();
-        events.extend(&from_before);
-        let worst = |at: &usize| effect(&reopens[*at], entry, direct.contains(at));
-        let status = events.iter().map(worst).max().unwrap_or(Status::Valid);
-        let passed_on = events.iter().filter(|at| cascades(&reopens[**at]));
-        inherited.entry(entry.update.new).or_default().extend(passed_on);
-        let events = events.into_iter().collect();
-        result.insert(entry.id.clone(), Standing { status, events });
+    let mut inherited = Inherited::new();
+    // One pass is enough unless an entry was published before the one that it builds on.
+    loop {
+        let before = inherited.clone();
+        let result = ordered
+            .iter()
+            .map(|(index, entry)| {
+                (
+                    entry.id.clone(),
+                    standing(*index, entry, reopens, &hits, &mut inherited),
+                )
+            })
+            .collect();
+        if inherited == before {
+            return result;
+        }
     }
-    result
+}
+
+/// By tip: the events that what builds on it inherits.
+type Inherited = BTreeMap<Oid, BTreeSet<usize>>;
+
+fn standing(
+    index: u64,
+    entry: &EntryRecord,
+    reopens: &[ReopenRecord],
+    hits: &BTreeMap<Oid, BTreeSet<usize>>,
+    inherited: &mut Inherited,
+) -> Standing {
+    let direct = direct_events(index, entry, reopens, hits);
+    let from_before = inherited.get(&entry.update.old).into_iter().flatten();
+    let still_open = from_before.copied().filter(|at| is_open(reopens, *at, index));
+    let events: BTreeSet<usize> = still_open.chain(direct.iter().copied()).collect();
+    let effects = events
+        .iter()
+        .map(|at| effect(&reopens[*at], entry, direct.contains(at)));
+    let status = effects.max().unwrap_or(Status::Valid);
+    let passed_on: BTreeSet<usize> = events.iter().copied().filter(|at| cascades(&reopens[*at])).collect();
+    // A deletion leads to no tip.
+    if !passed_on.is_empty() && !entry.update.new.is_zero() {
+        inherited.entry(entry.update.new).or_default().extend(passed_on);
+    }
+    Standing {
+        status,
+        events: events.into_iter().collect(),
+    }
 }
 
 /// The events that list an entry of a commit, by commit.

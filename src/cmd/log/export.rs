@@ -33,7 +33,7 @@ pub fn run(
             next: "list what entered: lychgate log".to_owned(),
         });
     };
-    // The list first: the proof's checkpoint must not be newer than the list, or the list reads as rolled back.
+    // The head first: a list that is older than the proof's checkpoint would read as rolled back.
     let head = ledger.wait(ledger.store.head())?;
     let status = ledger.wait(worker::status_list(&ledger.store, &ledger.signer()?, &ledger.gate, now))?;
     let proof = ledger.wait(worker::prove(&ledger.store, &head, entry.log_index.unwrap_or(u64::MAX)))?;

@@ -21,14 +21,19 @@ pub struct FastImportNotes {
 impl FastImportNotes {
     /// Notes of a repository; touches nothing.
     pub fn new(git_dir: &Path) -> Self {
-        Self { git_dir: git_dir.to_owned() }
+        Self {
+            git_dir: git_dir.to_owned(),
+        }
     }
 
     fn git(&self) -> Command {
         #[expect(clippy::disallowed_methods, reason = "this adapter's vendor is the git program")]
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.git_dir);
-        command.env("GIT_NO_REPLACE_OBJECTS", "1").stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -37,23 +42,36 @@ impl FastImportNotes {
         let mut command = self.git();
         command.args(["notes", "--ref", NOTES_REF, "show", &commit.to_string()]);
         let output = command.output().map_err(|e| failed(&e.to_string()))?;
-        Ok(if output.status.success() { output.stdout } else { Vec::new() })
+        Ok(if output.status.success() {
+            output.stdout
+        } else {
+            Vec::new()
+        })
     }
 
     fn exists(&self) -> Result<bool, Outage> {
         let mut command = self.git();
-        command.args(["rev-parse", "--verify", "--quiet", NOTES_REF]).stdout(Stdio::null());
+        command
+            .args(["rev-parse", "--verify", "--quiet", NOTES_REF])
+            .stdout(Stdio::null());
         Ok(command.status().map_err(|e| failed(&e.to_string()))?.success())
     }
 
     fn import(&self, stream: &[u8]) -> Result<(), Outage> {
         let mut command = self.git();
-        command.args(["fast-import", "--quiet"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        command
+            .args(["fast-import", "--quiet"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
         let mut child = command.spawn().map_err(|e| failed(&e.to_string()))?;
         // A failed write shows in the exit status too, with git's own reason.
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(stream));
         let output = child.wait_with_output().map_err(|e| failed(&e.to_string()))?;
-        if output.status.success() { Ok(()) } else { Err(failed(String::from_utf8_lossy(&output.stderr).trim())) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(failed(String::from_utf8_lossy(&output.stderr).trim()))
+        }
     }
 }
 
@@ -77,9 +95,16 @@ impl Notes for FastImportNotes {
         if changed.is_empty() {
             return Ok(());
         }
-        let mut stream = format!("commit {NOTES_REF}\ncommitter Lychgate <lychgate@localhost> {} +0000\n", now.unix());
+        let mut stream = format!(
+            "commit {NOTES_REF}\ncommitter Lychgate <lychgate@localhost> {} +0000\n",
+            now.unix()
+        );
         stream.push_str("data 18\nEntry attestations");
-        stream.push_str(if self.exists()? { "\nfrom refs/notes/commits^0\n" } else { "\n" });
+        stream.push_str(if self.exists()? {
+            "\nfrom refs/notes/commits^0\n"
+        } else {
+            "\n"
+        });
         let mut bytes = stream.into_bytes();
         for (commit, text) in changed {
             bytes.extend_from_slice(format!("N inline {commit}\ndata {}\n", text.len()).as_bytes());

@@ -3,6 +3,18 @@
 use crate::finding::{Confidence, Severity};
 use serde::{Deserialize, Serialize};
 
+/// The structure checks that a rule may name in [`Rule::checksum`].
+///
+/// * `github-crc32`: the last 6 characters are the base-62 CRC-32 of those between the prefix's `_` and them
+///   (<https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/>).
+/// * `jwt`: the first part is base64url JSON with an `alg` (<https://www.rfc-editor.org/rfc/rfc7515>).
+/// * `aws-access-key`: base-32 after the prefix, and an account number that is possible.
+/// * `private-key`: the block's body is the base64 of a DER sequence or of an OpenSSH key.
+pub const CHECKSUMS: [&str; 4] = ["github-crc32", "jwt", "aws-access-key", "private-key"];
+
+/// The provider that marks rules for any secret: placeholders are then dropped rather than doubted.
+pub const GENERIC: &str = "Generic";
+
 /// One detection rule, as written under `rules/`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

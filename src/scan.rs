@@ -1,12 +1,49 @@
 //! The matching core: prefilter, literals, lazily compiled expressions, evidence, redaction.
 //!
 //! Pure: bytes in, matches out. Knows nothing of Git, files or policy.
+//!
+//! ```text
+//! bytes ─ wide (UTF-16 made narrow) ─┐
+//!   └─ engine: simd → keywords → expressions on regions → evidence
+//!        └─ decode (base64, hex, escapes; at most two levels) ─ engine …
+//!   └─ place: overlaps, lines, excerpts
+//! ```
+//!
+//! Bounds: a match may reach [`shape::OPEN`] bytes (64 KiB for armored blocks)
+//! round its keyword where its expression sets no smaller bound; a decoded
+//! piece has at most 1 MiB; one text yields at most 10,000 matches, and a
+//! text with more yields one more, of the rule [`TOO_MANY`].
+
+mod decode;
+mod engine;
+mod escapes;
+mod evidence;
+mod place;
+mod rules;
+pub mod shape;
+mod simd;
+pub mod source;
+pub mod stream;
+mod table;
+mod wide;
 
 use crate::finding::{Confidence, Severity, Span};
-use secrecy::SecretBox;
+use engine::{Hit, Hits};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretBox};
+use std::ops::Range;
+
+pub use place::{MASK, MAX_EXCERPT};
+pub use rules::RuleSet;
 
 /// The key of fingerprints: 32 random bytes that only the server knows.
 pub type FingerprintKey = SecretBox<[u8; 32]>;
+
+/// The rule id of the match that says: there are more matches than are listed.
+pub const TOO_MANY: &str = "too-many-secrets";
+
+/// Levels of decoding, one inside the other.
+const MAX_DEPTH: u32 = 2;
 
 /// One match of one rule in one text. Never the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,41 +60,32 @@ pub struct Match {
     pub span: Span,
     /// Its surroundings on the line, the secret replaced, control characters escaped, at most 120 characters.
     pub excerpt: String,
-    /// HMAC-SHA-256 of the secret's bytes, hex.
+    /// HMAC-SHA-256 of the secret's bytes, hex. In decoded inputs: of the decoded secret.
     pub fingerprint: String,
     /// Where to revoke it.
     pub revoke: Option<String>,
 }
 
-/// The rules in force, ready to match.
-pub struct RuleSet {
-    _later: (),
-}
-
-impl RuleSet {
-    /// The rules that Lychgate ships, from tables made at build time: nothing is compiled here.
-    pub fn builtin() -> &'static RuleSet {
-        &RuleSet { _later: () }
-    }
-
-    /// SHA-256 over the rules' text and the core's version, hex.
-    pub fn digest(&self) -> &str {
-        ""
-    }
-}
-
 /// Matches a rule set, with the key for fingerprints. `Sync`: one scanner serves all threads.
 pub struct Scanner<'a> {
-    _rules: &'a RuleSet,
-    _key: &'a FingerprintKey,
+    rules: &'a RuleSet,
+    key: &'a FingerprintKey,
+    level: simd::Level,
+}
+
+/// A hit with its excerpt, its place being that in the whole input.
+struct Shown {
+    hit: Hit,
+    excerpt: String,
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner over a rule set.
+    /// A scanner over a rule set; costs nothing.
     pub fn new(rules: &'a RuleSet, key: &'a FingerprintKey) -> Self {
         Self {
-            _rules: rules,
-            _key: key,
+            rules,
+            key,
+            level: simd::Level::detect(),
         }
     }
 
@@ -65,7 +93,122 @@ impl<'a> Scanner<'a> {
     ///
     /// Bytes of any kind: text, UTF-16 (with or without a mark), binary. Cannot fail.
     pub fn scan(&self, data: &[u8]) -> Vec<Match> {
-        let _ = data;
-        Vec::new()
+        let mut shown = Vec::new();
+        let mut overflow = self.text(data, &|span| span.clone(), &mut shown);
+        wide::each(data, &mut |narrow| {
+            overflow |= self.text(&narrow.bytes, &|span| narrow.outer(span), &mut shown);
+        });
+        if shown.is_empty() {
+            return Vec::new();
+        }
+        self.matches(data, shown, overflow)
     }
+
+    /// The matches in a name (of a file, a branch, a person), and the name as it may be shown.
+    ///
+    /// Shown: every secret replaced, whatever its confidence; control characters, bytes that are not UTF-8
+    /// and characters that change the direction of writing escaped.
+    pub fn scan_name(&self, name: &[u8]) -> (Vec<Match>, String) {
+        let hits = self.hits(name, 0).hits;
+        let secrets = place::union(hits.into_iter().map(|hit| hit.span).collect());
+        (self.scan(name), place::printable(name, &secrets))
+    }
+
+    /// The hits of one text, decoded pieces included, with excerpts of that text; whether there were too many.
+    fn text(&self, text: &[u8], outer: &dyn Fn(&Range<usize>) -> Range<usize>, shown: &mut Vec<Shown>) -> bool {
+        let Hits { hits, overflow } = self.hits(text, 0);
+        if hits.is_empty() {
+            return overflow;
+        }
+        let secrets = place::union(hits.iter().map(|hit| hit.span.clone()).collect());
+        shown.extend(place::resolve(self.rules, hits).into_iter().map(|hit| Shown {
+            excerpt: place::excerpt(text, &secrets, &hit.span),
+            hit: Hit {
+                span: outer(&hit.span),
+                ..hit
+            },
+        }));
+        overflow
+    }
+
+    /// The hits of one text and of what is decoded from it.
+    fn hits(&self, text: &[u8], depth: u32) -> Hits {
+        let mut all = engine::run(self.rules, self.level, text, &|secret| self.fingerprint(secret));
+        if depth < MAX_DEPTH {
+            decode::each(text, &mut |piece| {
+                let inner = self.hits(&piece.bytes, depth + 1);
+                all.overflow |= inner.overflow || all.hits.len() >= engine::MAX_HITS;
+                if all.hits.len() < engine::MAX_HITS {
+                    all.hits.extend(inner.hits.into_iter().map(|hit| Hit {
+                        span: piece.outer(&hit.span),
+                        ..hit
+                    }));
+                }
+            });
+        }
+        all
+    }
+
+    fn matches(&self, data: &[u8], shown: Vec<Shown>, overflow: bool) -> Vec<Match> {
+        let excerpts: std::collections::HashMap<(usize, usize, u16), String> = shown
+            .iter()
+            .map(|s| ((s.hit.span.start, s.hit.span.end, s.hit.rule), s.excerpt.clone()))
+            .collect();
+        let hits = place::resolve(self.rules, shown.into_iter().map(|s| s.hit).collect());
+        let mut lines = place::Lines::new(data);
+        let mut matches: Vec<Match> = hits
+            .into_iter()
+            .map(|hit| {
+                let excerpt = excerpts.get(&(hit.span.start, hit.span.end, hit.rule));
+                self.finish(&hit, lines.span(&hit.span), excerpt.cloned().unwrap_or_default())
+            })
+            .collect();
+        if overflow || matches.len() > engine::MAX_HITS {
+            matches.truncate(engine::MAX_HITS);
+            matches.extend(self.too_many(matches.last().map(|m| m.span)));
+        }
+        matches
+    }
+
+    fn finish(&self, hit: &Hit, span: Span, excerpt: String) -> Match {
+        let entry = &self.rules.entries()[usize::from(hit.rule)];
+        Match {
+            rule: entry.id.to_string(),
+            title: entry.title.to_string(),
+            severity: entry.severity,
+            confidence: hit.confidence,
+            span,
+            excerpt,
+            fingerprint: hex(&hit.fingerprint),
+            revoke: entry.revoke.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// The match that says that the list is not complete.
+    fn too_many(&self, last: Option<Span>) -> Option<Match> {
+        last.map(|span| Match {
+            rule: TOO_MANY.to_owned(),
+            title: format!("more than {} matches; the rest is not listed", engine::MAX_HITS),
+            severity: Severity::High,
+            confidence: Confidence::High,
+            span,
+            excerpt: String::new(),
+            fingerprint: hex(&self.fingerprint(TOO_MANY.as_bytes())),
+            revoke: None,
+        })
+    }
+
+    /// HMAC-SHA-256 under the key (<https://www.rfc-editor.org/rfc/rfc2104>).
+    fn fingerprint(&self, secret: &[u8]) -> [u8; 32] {
+        // A key shorter than the hash's block is, by definition, filled up with zeros.
+        let mut block = zeroize::Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(self.key.expose_secret());
+        let mut mac = Hmac::<sha2::Sha256>::new((&*block).into());
+        mac.update(secret);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -21,20 +21,20 @@ use crate::attest::VerifiedPayload;
 pub struct TrustedKey {
     /// The key.
     pub key: PublicKey,
-    /// The `verifier.id` that it may use.
-    pub verifier_id: String,
+    /// The `verifier.id` that it may use; `None`: the caller believes the key under any.
+    pub verifier_id: Option<String>,
     /// The highest SLSA source level that it is believed.
     pub max_level: u8,
 }
 
-/// What the caller wants to be told.
+/// What the caller demands. A demand that is `None` is waived: its check says what was found instead.
 #[derive(Debug, Clone)]
 pub struct Expectation {
     /// The repository's resource URI, such as `git+https://git.example.com/acme/pay`.
-    pub resource_uri: String,
-    /// The commit; `None`: any one, and the report names it.
+    pub resource_uri: Option<String>,
+    /// The commit.
     pub commit: Option<Oid>,
-    /// The ref that it must stand on; `None`: any.
+    /// The ref that it must stand on.
     pub ref_name: Option<RefName>,
     /// The least SLSA source level, 1 to 4.
     pub min_level: u8,
@@ -55,6 +55,8 @@ pub struct Evidence<'a> {
     pub largest_log_size: u64,
     /// The most seconds that the status list may be old; `None`: its own end counts.
     pub max_status_age: Option<i64>,
+    /// What is known of the events that re-opened it, for the reason of a refusal.
+    pub events: &'a [String],
     /// The caller accepts that there is no proof and no status list. One that is there is judged all the same.
     pub without_log: bool,
 }
@@ -69,7 +71,7 @@ pub enum State {
     Fail,
     /// The evidence for it is not there: counts as a failure.
     Missing,
-    /// The evidence is not there, and the caller said that it need not be.
+    /// The caller did not ask for it, or said that the evidence need not be there.
     Waived,
     /// It could not be judged since an earlier check failed: counts as a failure.
     Unjudged,
@@ -115,6 +117,14 @@ pub struct Claim {
 }
 
 impl Report {
+    /// The report where there is no attestation to judge.
+    pub fn absent(reason: &str, hint: &str) -> Self {
+        Self {
+            checks: with_unjudged(vec![Check::missing("signature", reason, hint, false)]),
+            claim: None,
+        }
+    }
+
     /// Whether every check passed, or was waived by the caller.
     pub fn verified(&self) -> bool {
         let good = |check: &Check| matches!(check.state, State::Pass | State::Waived);
@@ -202,6 +212,13 @@ impl Check {
             state: State::Fail,
             reason: printable(reason),
             hint: hint.to_owned(),
+        }
+    }
+
+    fn waived(name: &'static str, reason: &str) -> Self {
+        Self {
+            state: State::Waived,
+            ..Self::fail(name, reason, "")
         }
     }
 

@@ -31,8 +31,12 @@ pub struct InitArgs {
     /// Change nothing; audit the installation and every way around it
     #[arg(long, conflicts_with_all = ["resource", "verifier_id", "program", "chain"])]
     pub check: bool,
-    /// The repository's public name, such as git+https://git.example.com/acme/pay [default: its path]
-    #[arg(long, value_name = "URI")]
+    /// The repository's public name, a resource URI; made of its path by default.
+    #[arg(
+        long,
+        value_name = "URI",
+        help = "The repository's public name, such as git+https://git.example.com/acme/pay [default: its path]"
+    )]
     pub resource: Option<String>,
     /// Who verifies, as consumers will trust it [default: made of the resource]
     #[arg(long, value_name = "ID")]
@@ -43,6 +47,9 @@ pub struct InitArgs {
     /// Keep hooks of others beside ours and run them first, instead of refusing
     #[arg(long)]
     pub chain: bool,
+    /// Leave the hooks alone: they are placed by hand, as hooks/README.md says for each server
+    #[arg(long, conflicts_with_all = ["program", "chain"])]
+    pub no_hooks: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -73,7 +80,7 @@ pub fn run_in(
     let git = Git::open(&args.repository, environment)?;
     let home = Home::of(git.dir());
     if args.check {
-        let items = audit::audit(&git, &home, environment, now)?;
+        let items = audit::audit(&git, &home, !args.no_hooks, environment, now)?;
         print_audit(args.format, &items, out);
         let bad = items.iter().any(|item| item.level == Level::Problem);
         return Ok(if bad { Outcome::No } else { Outcome::Yes });
@@ -83,6 +90,7 @@ pub fn run_in(
         verifier_id: args.verifier_id.as_deref(),
         program: args.program.as_deref(),
         chain: args.chain,
+        hooks: !args.no_hooks,
     };
     let installed = install::install(&git, &home, &plan)?;
     print_installed(args, &home, &installed, out);
@@ -136,8 +144,11 @@ fn print_audit(format: Format, items: &[Item], out: &mut Output) {
             out.line(format_args!("           = help: {}", item.next));
         }
     }
+    let many = |count: usize| if count == 1 { "" } else { "s" };
     out.line(format_args!(
-        "{problems} problems, {warnings} warnings, {} checks",
+        "{problems} problem{}, {warnings} warning{}, {} checks",
+        many(problems),
+        many(warnings),
         items.len()
     ));
 }

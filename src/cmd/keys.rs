@@ -71,13 +71,34 @@ pub struct RevokeArgs {
     pub fingerprint: String,
     /// Why; a compromised key is refused whatever time its signature claims
     #[arg(long, value_enum)]
-    pub reason: Reason,
+    pub reason: Why,
     /// From which receive time on, for superseded and retired keys [default: now]
     #[arg(long, value_name = "TIME")]
     pub from: Option<Timestamp>,
     /// Revoke only this certificate of an SSH authority, by its serial number
     #[arg(long, value_name = "NUMBER", conflicts_with = "from")]
     pub serial: Option<u64>,
+}
+
+/// Why a key is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Why {
+    /// Someone else may have it
+    Compromised,
+    /// Another key takes its place
+    Superseded,
+    /// Its holder signs no more
+    Retired,
+}
+
+impl From<Why> for Reason {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Compromised => Self::Compromised,
+            Why::Superseded => Self::Superseded,
+            Why::Retired => Self::Retired,
+        }
+    }
 }
 
 /// Runs the command at `now`.
@@ -91,7 +112,7 @@ pub fn run(args: &KeysArgs, now: Timestamp, out: &mut Output) -> Result<Outcome,
     let text = match &args.action {
         KeysAction::Add(add) => {
             let keyring = FolderKeyring::create(&home.keyring())?;
-            let added = keyring.add(&read(&add.file)?, &binding(add), now)?;
+            let added = keyring.add(&read(&add.file)?, &binding(add)?, now)?;
             print(args.format, &added, added_text)
         }
         KeysAction::List => print(args.format, &keyring.list(now)?, |keys| list_text(keys)),
@@ -125,14 +146,20 @@ fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     }
 }
 
-fn binding(add: &AddArgs) -> Binding {
-    Binding {
+fn binding(add: &AddArgs) -> Result<Binding, CommandError> {
+    // clap leaves out `requires` where the required argument conflicts with a present one.
+    if !add.principal.is_empty() && !add.cert_authority {
+        let next = "add --cert-authority, or leave out --principal";
+        let what = "--principal is for a certificate authority";
+        return Err(CommandError::usage("not-an-authority", what, next));
+    }
+    Ok(Binding {
         account: add.account.clone(),
         emails: add.email.clone(),
         principals: add.principal.clone(),
         valid_after: add.valid_after,
         valid_before: add.valid_before,
-    }
+    })
 }
 
 fn revoked(keyring: &FolderKeyring, args: &RevokeArgs, now: Timestamp) -> Result<String, CommandError> {
@@ -141,7 +168,7 @@ fn revoked(keyring: &FolderKeyring, args: &RevokeArgs, now: Timestamp) -> Result
         keyring.revoke_serial(fingerprint, serial)?;
         return Ok(format!("revoked certificate {serial} of authority {fingerprint}"));
     }
-    if keyring.revoke(fingerprint, args.reason, args.from.unwrap_or(now), now)? {
+    if keyring.revoke(fingerprint, args.reason.into(), args.from.unwrap_or(now), now)? {
         return Ok(format!("revoked {fingerprint}"));
     }
     Ok(format!(

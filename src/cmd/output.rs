@@ -32,12 +32,20 @@ impl Output {
         }
     }
 
-    /// Somewhere else: a test's buffers.
+    /// Any two writers, such as buffers.
     pub fn to(out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
         Self {
             out,
             err,
             interactive: false,
+        }
+    }
+
+    /// Replaces the progress line on a terminal; writes nothing elsewhere. An empty text removes the line.
+    pub fn progress(&mut self, text: &str) {
+        if self.interactive {
+            let _ = write!(self.err, "\r\x1b[K{text}");
+            let _ = self.err.flush();
         }
     }
 

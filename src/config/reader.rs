@@ -23,6 +23,8 @@ const QUOTED: usize = 160;
 pub(super) struct Reader<'a> {
     file: &'a str,
     text: &'a str,
+    /// Where each line starts.
+    lines: Vec<usize>,
     errors: Vec<PolicyError>,
     /// A line had to be blanked: keys may be missing only because of that.
     blanked: bool,
@@ -45,6 +47,9 @@ impl<'a> Reader<'a> {
         Self {
             file,
             text,
+            lines: std::iter::once(0)
+                .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+                .collect(),
             errors: Vec::new(),
             blanked: false,
         }
@@ -65,7 +70,7 @@ impl<'a> Reader<'a> {
     /// Notes an error.
     pub(super) fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
         let start = floor(self.text, span.start);
-        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line_start = self.lines[self.line(start) - 1];
         let line = self.text[line_start..].lines().next().unwrap_or("");
         let end = floor(self.text, span.end).clamp(start, (line_start + line.len()).max(start));
         let column = self.text[line_start..start].chars().count() + 1;
@@ -89,8 +94,7 @@ impl<'a> Reader<'a> {
     }
 
     fn line(&self, at: usize) -> usize {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        before.iter().filter(|b| **b == b'\n').count() + 1
+        self.lines.partition_point(|start| *start <= at)
     }
 
     /// Notes the syntax errors of the text and returns it with their lines blanked; `None` if nothing can be read.

@@ -141,9 +141,13 @@ pub fn revoked_key(branch: &RefName, base: Option<Oid>) -> Vec<String> {
 
 /// A digest or key that the verifier's policy refuses.
 pub fn weak_algorithm(branch: &RefName, base: Option<Oid>) -> Vec<String> {
-    let mut lines = vec!["# make a strong key, give its public half to your administrator, sign anew and push:".into()];
-    lines.push("ssh-keygen -t ed25519 -f ~/.ssh/id_ed25519".into());
-    lines.extend(ssh_signing());
+    let mut lines = vec![
+        "# make a strong key, give its public half to your administrator, sign anew and push:".into(),
+        // A name of its own: a key that is there must not be overwritten.
+        "ssh-keygen -t ed25519 -f ~/.ssh/git_signing".into(),
+        "git config --global gpg.format ssh".into(),
+        "git config --global user.signingkey ~/.ssh/git_signing.pub".into(),
+    ];
     lines.extend(sign_again(branch, base));
     lines
 }
@@ -274,7 +278,7 @@ pub fn update_denied(name: &RefName) -> Vec<String> {
     if name.is_tag() {
         return vec![
             "# a published tag stays where it is: choose the next version, and push that".into(),
-            "git tag -s NEXT-VERSION && git push origin NEXT-VERSION".into(),
+            "git tag -s -m NEXT-VERSION NEXT-VERSION && git push origin NEXT-VERSION".into(),
         ];
     }
     vec![

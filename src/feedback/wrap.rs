@@ -90,7 +90,7 @@ mod tests {
     fn a_long_command_breaks_between_words_only() {
         let lines = command(
             "git commit --message 'one two three four five six seven' --all --signoff",
-            70,
+            62,
         );
         assert_eq!(
             lines,

@@ -21,6 +21,9 @@ use std::sync::{Mutex, PoisonError};
 /// Up to this many objects, starting threads costs more than it saves.
 const FEW: u32 = 256;
 
+/// The hits in one object: its position, its kind, and the hits in visitor order.
+pub(super) type Found<H> = (u32, Kind, Vec<H>);
+
 /// A commit of the quarantine.
 pub(super) struct Brought {
     pub(super) head: CommitHead,
@@ -31,8 +34,8 @@ pub(super) struct Brought {
 pub(super) struct Traversed<H> {
     /// The commits; one that is too large is here without content.
     pub(super) commits: HashMap<Oid, Brought>,
-    /// Hits by position, in visitor order within one object.
-    pub(super) hits: Vec<(u32, Kind, Vec<H>)>,
+    /// Hits, sorted by position.
+    pub(super) hits: Vec<Found<H>>,
     /// Positions of objects beyond the size limit.
     pub(super) too_large: Vec<(u32, Kind)>,
     /// For each position, the lowest position of a tree or commit that holds it, or [`NOBODY`].
@@ -85,7 +88,7 @@ struct Pass<'a, V: ObjectVisitor> {
     seen: Vec<AtomicU8>,
     holders: Vec<AtomicU32>,
     commits: Mutex<Vec<(Oid, Vec<u8>)>>,
-    hits: Mutex<Vec<(u32, Kind, Vec<V::Hit>)>>,
+    hits: Mutex<Vec<Found<V::Hit>>>,
     too_large: Mutex<Vec<(u32, Kind)>>,
     objects: AtomicU64,
     bytes: AtomicU64,

@@ -17,6 +17,7 @@ use crate::facts::Ancestry;
 use crate::port::Outage;
 use crate::push::Oid;
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 /// Walks the graph of one push.
@@ -193,13 +194,13 @@ impl<'a> Walk<'a> {
 
     /// Adds flags to a commit; if that changes it, its parents are due (again).
     fn touch(&self, canvas: &mut Canvas, oid: Oid, flags: u8) -> Result<(), Outage> {
-        if !canvas.nodes.contains_key(&oid) {
-            let node = Painted {
+        if let Entry::Vacant(vacant) = canvas.nodes.entry(oid) {
+            let head = self.head(oid)?;
+            vacant.insert(Painted {
                 flags: 0,
                 waits: 0,
-                head: self.head(oid)?,
-            };
-            canvas.nodes.insert(oid, node);
+                head,
+            });
         }
         canvas.add(oid, flags);
         Ok(())

@@ -15,6 +15,7 @@ use pgp::Cert;
 use pgp::cert::CertParser;
 use pgp::parse::Parse;
 use pgp::serialize::MarshalInto;
+use pgp::types::SignatureType;
 use ssh_key::PublicKey;
 
 /// To whom a key is bound, and within which limits.
@@ -228,7 +229,8 @@ impl FolderKeyring {
         let fingerprint = given.fingerprint().to_hex();
         let binary = given.to_vec().map_err(|e| refused("no-key", e.to_string(), EXPORT))?;
         let merged = gnupg::import(&self.folder.gnupg(), &binary, &fingerprint)?;
-        let cert = one_certificate(&merged)?;
+        let cert = without_others(one_certificate(&merged)?)?;
+        let kept = cert.to_vec().map_err(|e| refused("no-key", e.to_string(), EXPORT))?;
         let old: Option<OpenpgpRecord> = folder::read_json(&self.folder.record(&fingerprint))?;
         let emails = if binding.emails.is_empty() {
             openpgp::emails(&cert, now)
@@ -249,7 +251,9 @@ impl FolderKeyring {
             added_at: now,
             revocation: old.as_ref().and_then(|r| r.revocation),
         };
-        folder::write(&self.folder.certificate(&fingerprint), &merged)?;
+        // A changed certificate may have new keys: gpgme is asked again at its first use.
+        folder::remove(&self.folder.confirmed(&fingerprint))?;
+        folder::write(&self.folder.certificate(&fingerprint), &kept)?;
         folder::write_json(&self.folder.record(&fingerprint), &record)?;
         // The index last: what it names is then complete.
         for keyid in keyids(&cert) {
@@ -378,6 +382,27 @@ fn one_certificate(file: &[u8]) -> Result<Cert, ChangeError> {
         return Err(refused("several-keys", "the file holds more than one key", EXPORT));
     }
     Ok(cert)
+}
+
+/// Drops what other people certified: it proves nothing here, and key servers collect it without bound.
+///
+/// Revocations of keys stay, whoever made them. GnuPG's own minimal export
+/// would also drop expired subkeys, so that their signatures became an unknown key's.
+fn without_others(cert: Cert) -> Result<Cert, ChangeError> {
+    let own = cert.key_handle();
+    let kept = cert.into_packets().filter(|packet| match packet {
+        pgp::Packet::Signature(signature) => {
+            let issuers = signature.get_issuers();
+            issuers.is_empty()
+                || issuers.iter().any(|issuer| issuer.aliases(&own))
+                || matches!(
+                    signature.typ(),
+                    SignatureType::KeyRevocation | SignatureType::SubkeyRevocation
+                )
+        }
+        _ => true,
+    });
+    Cert::from_packets(kept).map_err(|e| refused("no-key", e.to_string(), EXPORT))
 }
 
 fn account(binding: &Binding) -> Result<String, ChangeError> {

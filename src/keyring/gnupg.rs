@@ -12,8 +12,7 @@ use std::path::Path;
 const SETTINGS: &str = "# Written by lychgate keys.\n\
     trust-model always\nno-auto-check-trustdb\nno-auto-key-retrieve\nno-auto-key-import\nweak-digest SHA1\n";
 
-/// Imports one certificate, merged with what GnuPG holds of it, and gives it back in binary form
-/// without other people's signatures.
+/// Imports one certificate and gives it back in binary form, merged with what GnuPG held of it.
 ///
 /// # Errors
 /// `keyring-unwritable` if GnuPG cannot be run or does not take the key.
@@ -36,7 +35,7 @@ pub(super) fn import(home: &Path, certificate: &[u8], fingerprint: &str) -> Resu
     }
     let mut exported = Vec::new();
     context
-        .export(Some(fingerprint), ExportMode::MINIMAL, &mut exported)
+        .export(Some(fingerprint), ExportMode::empty(), &mut exported)
         .map_err(|e| fail(e.to_string()))?;
     Ok(exported)
 }

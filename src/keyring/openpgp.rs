@@ -130,7 +130,6 @@ fn judge(
 
 /// Whether the key may sign documents at that time, by its certificate alone.
 fn may_sign(key: &Key<'_>, policy: &dyn Policy, time: SystemTime) -> Result<(), Verdict> {
-    let expired = |what: &str, e| Verdict::new(SignatureState::Expired, format!("the {what} is not valid: {e}"));
     if key.key().creation_time() > time {
         let detail = "the key was made after the receive time";
         return Err(Verdict::new(SignatureState::OutsideTime, detail));
@@ -142,8 +141,10 @@ fn may_sign(key: &Key<'_>, policy: &dyn Policy, time: SystemTime) -> Result<(), 
             return Err(Verdict::new(SignatureState::Revoked, "the certificate revokes the key"));
         }
     }
-    whole.alive().map_err(|e| expired("certificate", e))?;
-    valid.alive().map_err(|e| expired("key", e))?;
+    whole
+        .alive()
+        .map_err(|_| expired("certificate", whole.primary_key().key_expiration_time()))?;
+    valid.alive().map_err(|_| expired("key", valid.key_expiration_time()))?;
     if valid.for_signing() {
         Ok(())
     } else {
@@ -152,6 +153,18 @@ fn may_sign(key: &Key<'_>, policy: &dyn Policy, time: SystemTime) -> Result<(), 
             "the key has no flag that lets it sign documents",
         ))
     }
+}
+
+fn expired(what: &str, end: Option<SystemTime>) -> Verdict {
+    let since = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let since = since
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .map(Timestamp::from_unix);
+    let detail = match since {
+        Some(since) => format!("the {what} expired at {since}"),
+        None => format!("the {what} is not valid at the receive time"),
+    };
+    Verdict::new(SignatureState::Expired, detail)
 }
 
 /// Why a key is no valid part of its certificate.
@@ -307,7 +320,10 @@ pub fn read_signature(armored: &[u8]) -> Result<Signature, &'static str> {
         return Err("there is no OpenPGP packet in the armor");
     };
     match parser.next() {
-        Ok((Packet::Signature(signature), PacketParserResult::EOF(_))) => Ok(signature),
+        Ok((Packet::Signature(signature), PacketParserResult::EOF(_))) => match signature.version() {
+            4 | 6 => Ok(signature),
+            _ => Err("the signature is of an obsolete version"),
+        },
         Ok((Packet::Signature(_), _)) => Err("more than one packet is in the armor"),
         Ok(_) => Err("the packet in the armor is no signature"),
         Err(_) => Err("the packet in the armor is not well-formed"),

@@ -4,6 +4,9 @@ use super::folder::{Reason, Revocation};
 use crate::facts::{SignatureFact, SignatureState};
 use crate::push::Timestamp;
 
+/// Most characters of a detail: parts of a signature may be quoted in it.
+const MAX_DETAIL: usize = 300;
+
 /// A state and the sentence that explains it.
 pub(super) struct Verdict {
     pub(super) state: SignatureState,
@@ -12,9 +15,14 @@ pub(super) struct Verdict {
 
 impl Verdict {
     pub(super) fn new(state: SignatureState, detail: impl Into<String>) -> Self {
+        let detail: String = detail.into();
+        let shown = detail
+            .chars()
+            .take(MAX_DETAIL)
+            .map(|c| if c.is_control() { ' ' } else { c });
         Self {
             state,
-            detail: detail.into(),
+            detail: shown.collect(),
         }
     }
 

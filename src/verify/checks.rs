@@ -1,6 +1,6 @@
 //! The checks on a statement whose signature fits.
 
-use super::{Check, Claim, Evidence, Expectation, Report, State, TrustedKey, with_unjudged};
+use super::{Check, Claim, Evidence, Expectation, Report, TrustedKey, printable, with_unjudged};
 use crate::attest::statement::{LEVEL_PREFIX, Subject, VSA_TYPE};
 use crate::attest::{Envelope, PublicKey, Statement, VerifiedPayload, Vsa};
 use crate::push::Timestamp;
@@ -37,6 +37,10 @@ pub(super) fn judge(
     let subject = subject(&statement, expected);
     let mut claim = claim(&statement, &vsa, subject.as_ref().ok().copied());
     checks.push(match &subject {
+        Ok(subject) if expected.commit.is_none() => Check::waived(
+            "subject",
+            &format!("no commit was asked for; it is about {}", commit_of(subject)),
+        ),
         Ok(subject) => Check::pass("subject", format!("it is about {}", commit_of(subject))),
         Err(check) => check.clone(),
     });
@@ -107,12 +111,16 @@ fn subject<'a>(statement: &'a Statement<Box<RawValue>>, expected: &Expectation) 
 fn believed<'a>(trusted: &'a [TrustedKey], key: &PublicKey, vsa: &Vsa) -> Option<&'a TrustedKey> {
     trusted
         .iter()
-        .find(|t| t.key == *key && t.verifier_id == vsa.verifier.id)
+        .find(|t| t.key == *key && t.verifier_id.as_ref().is_none_or(|id| *id == vsa.verifier.id))
 }
 
 fn verifier(vsa: &Vsa, believed: Option<&TrustedKey>) -> Check {
-    match believed {
-        Some(trust) => Check::pass("verifier", format!("the key may speak for {}", trust.verifier_id)),
+    match believed.map(|trust| &trust.verifier_id) {
+        Some(Some(id)) => Check::pass("verifier", format!("the key may speak for {}", printable(id))),
+        Some(None) => {
+            let why = format!("no verifier id was asked for; it is {}", vsa.verifier.id);
+            Check::waived("verifier", &why)
+        }
         None => Check::fail(
             "verifier",
             &format!("the key is not trusted to speak for {}", vsa.verifier.id),
@@ -122,23 +130,27 @@ fn verifier(vsa: &Vsa, believed: Option<&TrustedKey>) -> Check {
 }
 
 fn resource(vsa: &Vsa, expected: &Expectation) -> Check {
-    if vsa.resource_uri == expected.resource_uri {
-        return Check::pass("resource-uri", format!("it is about {}", vsa.resource_uri));
+    let Some(wanted) = &expected.resource_uri else {
+        let why = format!("no resource was asked for; it is about {}", vsa.resource_uri);
+        return Check::waived("resource-uri", &why);
+    };
+    if vsa.resource_uri == *wanted {
+        return Check::pass("resource-uri", format!("it is about {}", printable(wanted)));
     }
-    let why = format!("it is about {}, not {}", vsa.resource_uri, expected.resource_uri);
+    let why = format!("it is about {}, not {wanted}", vsa.resource_uri);
     Check::fail("resource-uri", &why, "Give the attestation of this very repository.")
 }
 
 fn refs(subject: &Subject, expected: &Expectation) -> Check {
     let stated: Vec<&str> = subject.refs().collect();
     match &expected.ref_name {
-        None => Check::pass(
-            "ref",
-            format!(
+        None => {
+            let why = format!(
                 "no ref was asked for; it entered on {}",
                 stated.first().unwrap_or(&"none")
-            ),
-        ),
+            );
+            Check::waived("ref", &why)
+        }
         Some(name) if stated.contains(&name.as_str()) => Check::pass("ref", format!("it entered on {name}")),
         Some(name) => {
             let why = format!("it entered on {}, not on {name}", stated.first().unwrap_or(&"none"));
@@ -211,7 +223,7 @@ fn inclusion(
         Ok(proven) => {
             let log = &proven.checkpoint.origin;
             let why = format!("it is leaf {} of {} in {log}", proven.index, proven.checkpoint.size);
-            (Check::pass("inclusion", why), Some(proven))
+            (Check::pass("inclusion", printable(&why)), Some(proven))
         }
         Err(why) => (
             Check::fail(
@@ -262,24 +274,25 @@ fn status(
             Check::pass("status", "valid: nothing has re-opened it"),
             Some(Status::Valid),
         ),
-        Ok(value) => (refusal(value), Some(value)),
+        Ok(value) => (refusal(value, evidence.events), Some(value)),
         Err(why) => (Check::fail("status", &why, fresh), None),
     }
 }
 
-fn refusal(value: Status) -> Check {
+fn refusal(value: Status, events: &[String]) -> Check {
     let hint = match value {
         Status::Revoked => "It is void for good. Use another revision.",
         Status::Inherited => {
-            "An ancestor was re-opened: see lychgate log; use a revision from before, or one attested after it was closed."
+            "An ancestor was re-opened. Use a revision from before it, or one attested after it was closed."
         }
-        Status::Valid | Status::Reopened => "See why: lychgate log. A new attestation is issued when it is closed.",
+        Status::Valid | Status::Reopened => "Do not use it. A new attestation is issued when the event is closed.",
     };
-    let check = Check::fail("status", &format!("it is {value}"), hint);
-    Check {
-        state: State::Fail,
-        ..check
-    }
+    let why = if events.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", events.join("; "))
+    };
+    Check::fail("status", &format!("it is {value}{why}"), hint)
 }
 
 fn look_up(

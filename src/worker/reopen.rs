@@ -86,26 +86,28 @@ pub async fn reopen<S: Store, G: Signer>(store: &S, signer: &G, gate: &Gate, eve
 /// An open event that does what `event` would do, to all the entries that it selects.
 fn covering<'a>(reopens: &'a [ReopenRecord], event: &Event) -> Option<&'a ReopenRecord> {
     let as_grave = |r: &ReopenRecord| r.action == event.action.as_str() || r.action == Action::Revoke.as_str();
-    let same = |r: &ReopenRecord| as_grave(r) && r.reason == event.reason.as_str() && selects_same(r, event);
+    let same = |r: &ReopenRecord| {
+        as_grave(r) && r.reason == event.reason.as_str() && selects_same(r, event.kind, &event.value)
+    };
     let covers = |r: &ReopenRecord| event.entries.iter().all(|e| r.entries.contains(&e.id));
     let all = reopens.iter().enumerate();
     let open = all.filter(|(at, r)| r.action != Action::Close.as_str() && !is_closed(reopens, *at));
     open.map(|(_, r)| r).find(|r| same(r) && covers(r))
 }
 
-fn selects_same(record: &ReopenRecord, event: &Event) -> bool {
-    record.selector_kind == event.kind.as_str() && record.selector_value == event.value
+fn selects_same(record: &ReopenRecord, kind: SelectorKind, value: &str) -> bool {
+    record.selector_kind == kind.as_str() && record.selector_value == value
 }
 
 async fn close<S: Store, G: Signer>(store: &S, signer: &G, gate: &Gate, event: Event) -> Result<Reopened, Outage> {
-    let (affected, again) = closable(store, &event).await?;
+    let (affected, again) = freed_by(store, event.kind, &event.value).await?;
     if affected.is_empty() {
         return Ok(Reopened::NothingOpen);
     }
     let fresh = record_again(store, &event, again).await?;
     let lead = async |size| {
         let reopens = store.reopens().await?;
-        match open_of(&reopens, &event).last() {
+        match open_of(&reopens, event.kind, &event.value).last() {
             Some(at) => lead_of(signer, gate, &event, &affected, Some(reopens[*at].event.clone()), size),
             None => Ok(Lead::Stop),
         }
@@ -124,18 +126,30 @@ async fn close<S: Store, G: Signer>(store: &S, signer: &G, gate: &Gate, event: E
 }
 
 /// Indices of the suspensions that a `close` ends.
-fn open_of(reopens: &[ReopenRecord], event: &Event) -> Vec<usize> {
+fn open_of(reopens: &[ReopenRecord], kind: SelectorKind, value: &str) -> Vec<usize> {
     let open = |at: &usize| {
         let r = &reopens[*at];
-        r.action == Action::Reopen.as_str() && selects_same(r, event) && !is_closed(reopens, *at)
+        r.action == Action::Reopen.as_str() && selects_same(r, kind, value) && !is_closed(reopens, *at)
     };
     (0..reopens.len()).filter(open).collect()
 }
 
-/// What a `close` frees: all affected entries, and of them those to issue anew, oldest first.
-async fn closable<S: Store>(store: &S, event: &Event) -> Result<(Vec<EntryRecord>, Vec<EntryRecord>), Outage> {
+/// The entries that the open suspensions of a selector hit: what a `close` affects.
+///
+/// # Errors
+/// The store's.
+pub async fn closable<S: Store>(store: &S, kind: SelectorKind, value: &str) -> Result<Vec<EntryRecord>, Outage> {
+    Ok(freed_by(store, kind, value).await?.0)
+}
+
+/// What a `close` affects, and of that what it issues anew, oldest first.
+async fn freed_by<S: Store>(
+    store: &S,
+    kind: SelectorKind,
+    value: &str,
+) -> Result<(Vec<EntryRecord>, Vec<EntryRecord>), Outage> {
     let reopens = store.reopens().await?;
-    let ends = open_of(&reopens, event);
+    let ends = open_of(&reopens, kind, value);
     if ends.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }

@@ -4,6 +4,8 @@
 //! verified by gpg (for SSH: `ssh-keygen -Y check-novalidate`, which knows no
 //! time); the strict reader with the keyring. Ours lets none in.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up fails the test")]
+
 use crate::keyring::kit::{self, Kit, RECEIVED, YEAR, bound, commit_text, folded, ours, signed_commit, with_header};
 use lychgate::keyring::Binding;
 use std::fs;

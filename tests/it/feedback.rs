@@ -448,6 +448,37 @@ fn odd_headers_go_when_a_commit_is_written_anew() {
 }
 
 #[test]
+fn every_way_to_sign_again_signs() {
+    let main = name("refs/heads/main");
+    let ways = [
+        remedy::wrong_pusher,
+        remedy::revoked_key,
+        remedy::weak_algorithm,
+        remedy::unfit_key,
+        remedy::outside_time,
+    ];
+    let desk = Desk::new().with_signing();
+    let mut base = desk.commit("a", "1");
+    desk.sh("git push -q").ok();
+    for (number, way) in ways.iter().enumerate() {
+        desk.commit("b", &number.to_string());
+        for line in way(&main, Some(base)).iter().filter(|line| !line.starts_with('#')) {
+            desk.sh(&line.replace("ssh-keygen", "ssh-keygen -q -N ''")).ok();
+            if line.starts_with("ssh-keygen") {
+                // The administrator's part.
+                desk.sh("echo \"dev@example.com $(cat ~/.ssh/git_signing.pub)\" >>../signers")
+                    .ok();
+            }
+        }
+        desk.all_signed(Some(base));
+        base = desk.head();
+    }
+    desk.commit("c", "1");
+    desk.follow(&remedy::unknown_key(&main, Some("SHA256:abc")));
+    assert_eq!(desk.sh("git rev-parse origin/main").ok(), desk.head().to_string());
+}
+
+#[test]
 fn a_wrong_committer_is_mended() {
     let desk = Desk::new().with_signing();
     let base = desk.commit("a", "1");
@@ -581,8 +612,29 @@ fn who_may_not_move_the_ref_pushes_elsewhere() {
     desk.follow(&remedy::not_allowed_actor(&desk.main()));
     let there = desk.sh("git ls-remote origin refs/heads/for-review/main").ok();
     assert!(there.starts_with(&commit.to_string()));
-    let next = remedy::update_denied(&name("refs/tags/v1"));
-    assert!(next.iter().any(|line| line.contains("NEXT-VERSION")));
+    desk.follow(&remedy::creation_denied(&name("refs/heads/new")));
+    assert!(
+        !desk
+            .sh("git ls-remote origin refs/heads/for-review/new")
+            .ok()
+            .is_empty()
+    );
+    desk.follow(&remedy::update_denied(&name("refs/heads/frozen")));
+    assert!(
+        !desk
+            .sh("git ls-remote origin refs/heads/for-review/frozen")
+            .ok()
+            .is_empty()
+    );
+    let desk = desk.with_signing();
+    for line in remedy::update_denied(&name("refs/tags/v1"))
+        .iter()
+        .filter(|line| !line.starts_with('#'))
+    {
+        desk.sh(&line.replace("NEXT-VERSION", "v2")).ok();
+    }
+    desk.sh("git verify-tag v2").ok();
+    assert!(!desk.sh("git ls-remote origin refs/tags/v2").ok().is_empty());
 }
 
 #[test]

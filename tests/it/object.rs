@@ -1,5 +1,7 @@
 //! The strict reader of commits and tags: what it accepts, what it refuses, and agreement with git2.
 
+#![expect(clippy::expect_used, reason = "what a test cannot set up fails the test")]
+
 use lychgate::object::{self, Commit, SignatureFormat};
 use proptest::prelude::*;
 

@@ -5,12 +5,12 @@ use lychgate::finding::{Confidence, Severity};
 use proptest::prelude::*;
 
 fn errors_of(text: &str) -> String {
-    let errors = Policy::parse("policy.toml", text).expect_err("the text is wrong");
+    let errors = Policy::parse("policy.toml", text).unwrap_err();
     render_errors("policy.toml", &errors)
 }
 
 fn codes_of(text: &str) -> Vec<&'static str> {
-    let errors = Policy::parse("policy.toml", text).expect_err("the text is wrong");
+    let errors = Policy::parse("policy.toml", text).unwrap_err();
     errors.iter().map(|error| error.code).collect()
 }
 
@@ -148,6 +148,13 @@ fn a_wrong_shape_is_an_error_and_no_panic() {
         codes_of(&format!("version = 1\nx = {}", "[".repeat(100_000))),
         ["bad-syntax"]
     );
+    for deep in [
+        "a.".repeat(500_000) + "a = 1",
+        format!("[{}a]", "a.".repeat(500_000)),
+        "x = ".to_owned() + &"{a=".repeat(300_000),
+    ] {
+        assert!(!codes_of(&format!("version = 1\n{deep}")).is_empty());
+    }
     assert_eq!(codes_of(&" ".repeat((1 << 20) + 1)), ["text-too-long"]);
 }
 
@@ -273,6 +280,26 @@ proptest! {
                 prop_assert!(error.line >= 1 && error.column >= 1 && error.length >= 1);
                 prop_assert!(error.source.chars().count() <= 160);
             }
+            render_errors("p", &errors);
+        }
+    }
+
+    #[test]
+    fn a_damaged_policy_is_read_or_refused(
+        cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..60, any::<prop::sample::Index>(), any::<bool>()), 1..6)
+    ) {
+        let mut text: Vec<char> = DEFAULT_POLICY.lines().map(|line| line.split('#').next().unwrap_or("").trim())
+            .filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n").chars().collect();
+        for (from, len, to, copy) in cuts {
+            let start = from.index(text.len());
+            let end = (start + len).min(text.len());
+            let moved: Vec<char> = if copy { text[start..end].to_vec() } else { text.drain(start..end).collect() };
+            let to = to.index(text.len() + 1);
+            text.splice(to..to, moved);
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(errors) = Policy::parse("p", &text) {
+            prop_assert!(!errors.is_empty());
             render_errors("p", &errors);
         }
     }

@@ -79,21 +79,30 @@ fn item(level: Level, name: &str, detail: impl Into<String>, next: impl Into<Str
 
 /// All checks of one installation, in a fixed order.
 ///
+/// * `hooks`: whether the repository's own hooks folder must hold ours; `false`: they were placed by hand elsewhere.
 /// * `environment`: the variables of the account that runs git for pushers, as far as the caller has them.
 pub(super) fn audit(
     git: &Git,
     home: &Home,
+    hooks: bool,
     environment: &[(OsString, OsString)],
     now: Timestamp,
 ) -> Result<Vec<Item>, CommandError> {
-    let mut items: Vec<Item> = HOOKS.iter().map(|hook| hook_item(git.dir(), hook)).collect();
+    let mut items: Vec<Item> = match hooks {
+        true => HOOKS.iter().map(|hook| hook_item(git.dir(), hook)).collect(),
+        false => vec![warning(
+            "hooks",
+            "not looked at: they are placed by hand",
+            "push something that the policy refuses, and see that it is refused",
+        )],
+    };
     items.push(settings(home));
     items.extend(policy(home, now));
     items.push(attestation_key(home));
     items.push(fingerprint_key(home));
     items.push(keyring(home));
     items.push(ledger(home));
-    items.extend(surface::audit(git, home, environment)?);
+    items.extend(surface::audit(git, home, hooks, environment)?);
     Ok(items)
 }
 

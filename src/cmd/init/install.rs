@@ -20,6 +20,8 @@ pub(super) struct Plan<'a> {
     pub(super) verifier_id: Option<&'a str>,
     pub(super) program: Option<&'a Path>,
     pub(super) chain: bool,
+    /// Whether hooks are installed, or placed by hand.
+    pub(super) hooks: bool,
 }
 
 /// One thing that was made, or was there.
@@ -46,26 +48,29 @@ pub(super) const GIT_SETTINGS: [(&str, &str); 2] = [
 /// Installs; refuses before it changes anything.
 pub(super) fn install(git: &Git, home: &Home, plan: &Plan<'_>) -> Result<Installed, CommandError> {
     let program = program(plan.program)?;
-    let hooks = hooks_dir(git)?;
     let settings = settings(home, plan)?;
-    let foreign = foreign_hooks(&hooks, plan.chain)?;
-    let mut steps = Vec::new();
-    steps.push(folder(&home.dir)?);
-    steps.push(file(&home.settings(), settings.to_toml().as_bytes(), 0o600)?);
-    steps.push(file(&home.policy(), DEFAULT_POLICY.as_bytes(), 0o600)?);
-    steps.push(folder(&home.keyring())?);
-    steps.push(fingerprint_key(home)?);
-    steps.push(attestation_key(home)?);
-    steps.push(ledger(home)?);
+    let hooks = match plan.hooks {
+        true => Some(hooks_dir(git)?),
+        false => None,
+    };
+    let foreign = match &hooks {
+        Some(hooks) => foreign_hooks(hooks, plan.chain)?,
+        None => Vec::new(),
+    };
+    let mut steps = vec![
+        folder(&home.dir)?,
+        file(&home.settings(), settings.to_toml().as_bytes(), 0o600)?,
+        file(&home.policy(), DEFAULT_POLICY.as_bytes(), 0o600)?,
+        folder(&home.keyring())?,
+        fingerprint_key(home)?,
+        attestation_key(home)?,
+        ledger(home)?,
+    ];
     for (key, value) in GIT_SETTINGS {
         steps.push(git_setting(git, key, value)?);
     }
-    fs::create_dir_all(&hooks).map_err(|error| unwritable(&hooks, &error))?;
-    for hook in foreign {
-        steps.push(move_aside(&hooks, hook)?);
-    }
-    for hook in HOOKS {
-        steps.push(install_hook(&hooks, hook, &program)?);
+    if let Some(hooks) = &hooks {
+        steps.extend(install_hooks(hooks, &foreign, &program)?);
     }
     Ok(Installed {
         settings,
@@ -302,6 +307,13 @@ fn git_setting(git: &Git, key: &str, value: &str) -> Result<Step, CommandError> 
         made: !set,
         what: format!("git config {key} = {value}"),
     })
+}
+
+fn install_hooks(hooks: &Path, foreign: &[&str], program: &Path) -> Result<Vec<Step>, CommandError> {
+    fs::create_dir_all(hooks).map_err(|error| unwritable(hooks, &error))?;
+    let aside = foreign.iter().map(|hook| move_aside(hooks, hook));
+    let ours = HOOKS.iter().map(|hook| install_hook(hooks, hook, program));
+    aside.chain(ours).collect()
 }
 
 fn move_aside(hooks: &Path, hook: &str) -> Result<Step, CommandError> {

@@ -23,9 +23,17 @@ const INJECT: [&str; 3] = ["GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS", "GIT_CON
 const ELSEWHERE: [&str; 3] = ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"];
 
 /// All ways around, in a fixed order.
-pub(super) fn audit(git: &Git, home: &Home, environment: &[(OsString, OsString)]) -> Result<Vec<Item>, CommandError> {
+pub(super) fn audit(
+    git: &Git,
+    home: &Home,
+    hooks: bool,
+    environment: &[(OsString, OsString)],
+) -> Result<Vec<Item>, CommandError> {
     let settings = git.settings()?;
-    let mut items = vec![hooks_path(git, &settings)?];
+    let mut items = Vec::new();
+    if hooks {
+        items.push(hooks_path(git, &settings)?);
+    }
     items.extend(config_hooks(&settings));
     items.extend(variables(environment));
     items.extend(git_settings(&settings));

@@ -1,0 +1,189 @@
+//! One text against all rules: candidates → keywords → expressions on regions → judged hits.
+//!
+//! In scope: plain bytes. Out of scope: other writings of a text (`wide`,
+//! `decode`), places and excerpts (`place`).
+
+use super::evidence;
+use super::rules::{Entry, RuleSet};
+use super::simd::{self, Level};
+use crate::finding::Confidence;
+use regex_automata::{Anchored, Input, util::captures::Captures};
+use std::ops::Range;
+
+/// Most hits of one text; a text with more is reported as such.
+pub(crate) const MAX_HITS: usize = 10_000;
+
+/// A region grows over neighbouring keywords up to this many bytes before it is searched.
+const MAX_REGION: usize = 128 << 10;
+
+/// One judged match of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// The rule's number.
+    pub(crate) rule: u16,
+    /// Where the secret stands.
+    pub(crate) span: Range<usize>,
+    pub(crate) confidence: Confidence,
+    /// Whether a structure check confirmed it.
+    pub(crate) confirmed: bool,
+    /// HMAC of the secret.
+    pub(crate) fingerprint: [u8; 32],
+}
+
+/// The hits of one text, and whether there were more than [`MAX_HITS`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hits {
+    pub(crate) hits: Vec<Hit>,
+    pub(crate) overflow: bool,
+}
+
+/// Runs all rules over a text. `fingerprint` is called with each secret.
+pub(crate) fn run(rules: &RuleSet, level: Level, text: &[u8], fingerprint: &dyn Fn(&[u8]) -> [u8; 32]) -> Hits {
+    let mut sweep = Sweep {
+        rules,
+        text,
+        fingerprint,
+        regions: Vec::new(),
+        found: Hits::default(),
+    };
+    simd::candidates(level, rules.table(), text, &mut |position| sweep.candidate(position));
+    for i in 0..sweep.regions.len() {
+        sweep.search(i);
+    }
+    sweep.found
+}
+
+/// The part of the text that one rule's expression has still to search.
+struct Region {
+    rule: u16,
+    from: usize,
+    /// The last keyword in it; `None` when the region has been searched.
+    last: Option<usize>,
+    /// Where the rule's last match ended: regions may overlap, matches may not.
+    done: usize,
+}
+
+struct Sweep<'a> {
+    rules: &'a RuleSet,
+    text: &'a [u8],
+    fingerprint: &'a dyn Fn(&[u8]) -> [u8; 32],
+    regions: Vec<Region>,
+    found: Hits,
+}
+
+impl Sweep<'_> {
+    /// Compares the keywords whose window stands at a position.
+    fn candidate(&mut self, position: usize) {
+        let rules = self.rules;
+        let table = rules.table();
+        let mut window = [0; 4];
+        let tail = &self.text[position..self.text.len().min(position + 4)];
+        window[..tail.len()].copy_from_slice(tail);
+        for window in table.windows(u32::from_le_bytes(window) | super::table::FOLD) {
+            let keyword = &table.keywords[usize::from(window.keyword)];
+            let Some(start) = position.checked_sub(usize::from(window.offset)) else {
+                continue;
+            };
+            let here = self.text.get(start..start + keyword.text.len());
+            if here.is_some_and(|bytes| bytes.eq_ignore_ascii_case(keyword.text.as_bytes())) {
+                keyword.rules.iter().for_each(|rule| self.keyword(*rule, start));
+            }
+        }
+    }
+
+    /// Notes a keyword of a rule: extends its region, or searches that and opens another.
+    fn keyword(&mut self, rule: u16, at: usize) {
+        let reach = self.rules.entries()[usize::from(rule)].reach;
+        let from = at.saturating_sub(reach.before as usize);
+        let Some(i) = self.regions.iter().position(|region| region.rule == rule) else {
+            self.regions.push(Region {
+                rule,
+                from,
+                last: Some(at),
+                done: 0,
+            });
+            return;
+        };
+        let region = &mut self.regions[i];
+        match region.last {
+            Some(last) if from <= last + reach.after as usize && at < region.from + MAX_REGION => {
+                // Keywords of one rule may come out of order by a keyword's length.
+                region.last = Some(last.max(at));
+                region.from = region.from.min(from).max(region.done);
+            }
+            _ => {
+                self.search(i);
+                let region = &mut self.regions[i];
+                region.from = from.max(region.done);
+                region.last = Some(at);
+            }
+        }
+    }
+
+    /// Searches a region and closes it.
+    fn search(&mut self, i: usize) {
+        let region = &mut self.regions[i];
+        let Some(last) = region.last.take() else {
+            return;
+        };
+        let (rule, mut at) = (region.rule, region.from);
+        let entry = &self.rules.entries()[usize::from(rule)];
+        let Some(expression) = entry.expression() else {
+            // Cannot be: loading compiles every expression. Were it so, the keyword alone must not pass.
+            let keyword = last..last + 3;
+            return self.judge(rule, entry, keyword);
+        };
+        let end = self.text.len().min(last.saturating_add(entry.reach.after as usize));
+        let mut captures = expression.regex.create_captures();
+        while at < end && !self.found.overflow {
+            let input = Input::new(self.text).range(at..end);
+            expression.regex.search_captures(&input, &mut captures);
+            let Some(matched) = captures.get_match() else {
+                break;
+            };
+            if matched.end() == end && end < self.text.len() {
+                // Perhaps cut by the region's end: again, from the same start, as far as a match may reach.
+                let far = self
+                    .text
+                    .len()
+                    .min(matched.start().saturating_add(entry.reach.after as usize));
+                let input = Input::new(self.text)
+                    .range(matched.start()..far.max(end))
+                    .anchored(Anchored::Yes);
+                expression.regex.search_captures(&input, &mut captures);
+            }
+            let Some(whole) = captures.get_match() else {
+                break;
+            };
+            at = whole.end().max(at + 1);
+            self.regions[i].done = at;
+            self.judge(rule, entry, secret(&captures, expression.group, whole.range()));
+        }
+    }
+
+    fn judge(&mut self, rule: u16, entry: &Entry, span: Range<usize>) {
+        let secret = &self.text[span.start.min(self.text.len())..span.end.min(self.text.len())];
+        if secret.is_empty() {
+            return;
+        }
+        let Some((confidence, confirmed)) = evidence::judge(entry, secret) else {
+            return;
+        };
+        if self.found.hits.len() >= MAX_HITS {
+            self.found.overflow = true;
+            return;
+        }
+        self.found.hits.push(Hit {
+            rule,
+            fingerprint: (self.fingerprint)(secret),
+            span,
+            confidence,
+            confirmed,
+        });
+    }
+}
+
+/// The secret's span: of the group where it took part, else of the whole match.
+fn secret(captures: &Captures, group: usize, whole: Range<usize>) -> Range<usize> {
+    captures.get_group(group).map_or(whole, |span| span.start..span.end)
+}

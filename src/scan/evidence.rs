@@ -1,0 +1,455 @@
+//! What speaks for and against a match: structure checks, entropy, placeholders.
+//!
+//! Pure judgements on the secret's bytes. A failed structure check lowers the
+//! confidence and never drops: a token with a broken checksum may be a typing
+//! error away from a real one.
+
+use super::rules::Entry;
+use crate::finding::Confidence;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+/// A structure check by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    GithubCrc32,
+    Jwt,
+    AwsAccessKey,
+    PrivateKey,
+}
+
+/// What a structure check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Structure {
+    /// It is as only a real one is.
+    Confirmed,
+    /// It may be one.
+    Possible,
+    /// It cannot be one as it stands.
+    Refuted,
+}
+
+impl Check {
+    /// The check of that name; the names are [`crate::rule::CHECKSUMS`].
+    pub(crate) const fn named(name: &str) -> Option<Self> {
+        match name.as_bytes() {
+            b"github-crc32" => Some(Self::GithubCrc32),
+            b"jwt" => Some(Self::Jwt),
+            b"aws-access-key" => Some(Self::AwsAccessKey),
+            b"private-key" => Some(Self::PrivateKey),
+            _ => None,
+        }
+    }
+
+    /// Judges a secret's structure.
+    pub(crate) fn judge(self, secret: &[u8]) -> Structure {
+        let yes = match self {
+            Self::GithubCrc32 => github_crc32(secret),
+            Self::Jwt => jwt(secret),
+            Self::AwsAccessKey => aws_access_key(secret),
+            Self::PrivateKey => return private_key(secret),
+        };
+        if yes { Structure::Confirmed } else { Structure::Refuted }
+    }
+}
+
+/// The confidence of a match after all evidence, and whether its structure is confirmed; `None`: not a secret.
+pub(crate) fn judge(entry: &Entry, secret: &[u8]) -> Option<(Confidence, bool)> {
+    if entry.entropy > 0.0 && entropy(secret) < entry.entropy {
+        return None;
+    }
+    let placeholder = placeholder(secret);
+    if entry.generic && placeholder {
+        return None;
+    }
+    let structure = entry.check.map_or(Structure::Possible, |check| check.judge(secret));
+    match structure {
+        Structure::Confirmed => Some((Confidence::High, true)),
+        _ if placeholder => Some((Confidence::Low, false)),
+        Structure::Possible => Some((entry.confidence, false)),
+        Structure::Refuted => Some((Confidence::Low, false)),
+    }
+}
+
+/// Shannon entropy, bits per byte.
+pub(crate) fn entropy(text: &[u8]) -> f64 {
+    let mut counts = [0u32; 256];
+    for byte in text {
+        counts[usize::from(*byte)] += 1;
+    }
+    let total = text.len().max(1) as f64;
+    let bits = |count: &u32| {
+        let p = f64::from(*count) / total;
+        -p * p.log2()
+    };
+    counts.iter().filter(|count| **count > 0).map(bits).sum()
+}
+
+/// The last six characters are the base-62 CRC-32 of those between the first `_` and them.
+fn github_crc32(secret: &[u8]) -> bool {
+    let Some(underscore) = secret.iter().position(|b| *b == b'_') else {
+        return false;
+    };
+    let rest = &secret[underscore + 1..];
+    let Some((body, sum)) = rest.len().checked_sub(6).map(|at| rest.split_at(at)) else {
+        return false;
+    };
+    sum == base62(crc32(body))
+}
+
+fn crc32(data: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in data {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+fn base62(mut number: u32) -> [u8; 6] {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut text = [b'0'; 6];
+    for digit in text.iter_mut().rev() {
+        *digit = DIGITS[(number % 62) as usize];
+        number /= 62;
+    }
+    text
+}
+
+/// Three parts, the first of which is JSON with an `alg`.
+fn jwt(secret: &[u8]) -> bool {
+    let mut parts = secret.split(|b| *b == b'.');
+    let (Some(header), Some(payload)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    let json = |part: &[u8]| {
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.decode(part).ok()?);
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&text).ok()
+    };
+    let has_algorithm = json(header).is_some_and(|map| map.get("alg").is_some_and(serde_json::Value::is_string));
+    has_algorithm && !payload.is_empty()
+}
+
+/// Base-32 after the four letters of the prefix, and, for ids of the present format, an account of 12 digits.
+///
+/// An id's first ten bytes hold the account in bits 1 to 40; ids made before 2019, whose
+/// fifth character is below `Q`, do not.
+fn aws_access_key(secret: &[u8]) -> bool {
+    let Some(body) = secret.get(4..20).filter(|_| secret.len() == 20) else {
+        return false;
+    };
+    let mut bits = 0u128;
+    for byte in body {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'2'..=b'7' => byte - b'2' + 26,
+            _ => return false,
+        };
+        bits = bits << 5 | u128::from(digit);
+    }
+    let account = (bits >> 32 & 0x7fff_ffff_ff80) >> 7;
+    body[0] < b'Q' || account < 1_000_000_000_000
+}
+
+/// A block whose body is base64: of a DER sequence or an OpenSSH key, confirmed; of anything else, possible.
+fn private_key(secret: &[u8]) -> Structure {
+    let text = Zeroizing::new(unescaped(secret));
+    if contains(&text, b"ENCRYPTED") {
+        return Structure::Refuted;
+    }
+    let body = Zeroizing::new(pem_body(&text));
+    // The shortest private key, Ed25519 in PKCS#8, has 48 bytes.
+    if body.len() < 64 || placeholder(&body) || entropy(&body) < 3.5 {
+        return Structure::Refuted;
+    }
+    let whole = &body[..body.len() - body.len() % 4];
+    match STANDARD_NO_PAD.decode(whole).map(Zeroizing::new) {
+        Err(_) => Structure::Refuted,
+        Ok(bytes) if bytes.starts_with(b"openssh-key-v1\0") || der_sequence(&bytes) => Structure::Confirmed,
+        Ok(_) => Structure::Possible,
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    memchr::memmem::find(text, word).is_some()
+}
+
+/// The text with `\n` and `\r` of string literals made into line ends.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        match (text[at], text.get(at + 1)) {
+            (b'\\', Some(b'n' | b'r')) => {
+                out.push(b'\n');
+                at += 2;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// The base64 characters between the first `-----` line and the next `-----`, armor headers left out.
+fn pem_body(text: &[u8]) -> Vec<u8> {
+    let dashes: Vec<usize> = memchr::memmem::find_iter(text, b"-----").collect();
+    let (from, to) = match dashes.as_slice() {
+        [_, begin, end, ..] => (begin + 5, *end),
+        [_, begin] => (begin + 5, text.len()),
+        _ => (0, text.len()),
+    };
+    let body = text.get(from..to).unwrap_or_default();
+    body.split(|b| *b == b'\n')
+        .filter(|line| !line.contains(&b':'))
+        .flatten()
+        .copied()
+        .filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+        .collect()
+}
+
+/// Whether the bytes start as a DER sequence whose length fits them.
+fn der_sequence(bytes: &[u8]) -> bool {
+    let length = match bytes {
+        [0x30, short @ 0..=0x7f, ..] => usize::from(*short) + 2,
+        [0x30, 0x81, length, ..] => usize::from(*length) + 3,
+        [0x30, 0x82, high, low, ..] => (usize::from(*high) << 8 | usize::from(*low)) + 4,
+        _ => return false,
+    };
+    // Up to three bytes may be missing, since the last, incomplete group is not decoded.
+    length >= bytes.len() && length <= bytes.len() + 3
+}
+
+/// Words that stand for a secret instead of being one, compared as whole words without case.
+const WORDS: [&str; 33] = [
+    "changeit",
+    "changeme",
+    "default",
+    "dummy",
+    "enter",
+    "example",
+    "examples",
+    "fake",
+    "fixme",
+    "foobar",
+    "here",
+    "insert",
+    "invalid",
+    "lorem",
+    "mock",
+    "mypassword",
+    "mysecret",
+    "mytoken",
+    "notreal",
+    "placeholder",
+    "redacted",
+    "removed",
+    "replace",
+    "replaceme",
+    "sample",
+    "testing",
+    "todo",
+    "undefined",
+    "unset",
+    "yourkey",
+    "yourpassword",
+    "yoursecret",
+    "yourtoken",
+];
+
+/// Words that are a placeholder only when nothing else is there.
+const ALONE: [&str; 21] = [
+    "admin", "apikey", "false", "foo", "guest", "key", "none", "null", "pass", "passwd", "password", "postgres",
+    "root", "secret", "string", "test", "token", "true", "user", "username", "your",
+];
+
+/// Whether a text only stands for a secret: a template, a reference, a word, a pattern of the hand.
+pub(crate) fn placeholder(secret: &[u8]) -> bool {
+    reference(secret) || worded(secret) || repeated(secret) || sequential(secret)
+}
+
+/// `${VAR}`, `$(cmd)`, `{{ x }}`, `<token>`, `%s`, `$VAR`, `process.env.X`, `[your token]`.
+fn reference(secret: &[u8]) -> bool {
+    let between = |open: &[u8], close: &[u8]| secret.starts_with(open) && secret.ends_with(close);
+    let inside = |open: &[u8]| contains(secret, open);
+    let variable = match secret {
+        [b'$', first, rest @ ..] => {
+            (first.is_ascii_alphabetic() || *first == b'_')
+                && rest
+                    .iter()
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_')
+        }
+        [b'%', rest @ .., b'%'] => rest.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_'),
+        [b'%' | b'@', b'a'..=b'z'] => true,
+        _ => false,
+    };
+    variable
+        || between(b"<", b">")
+        || between(b"[", b"]")
+        || between(b"(", b")")
+        || between(b"{", b"}")
+        || between(b"__", b"__")
+        || [b"${".as_slice(), b"$(", b"{{", b"#{", b"%(", b"<%", b"@@", b"..."]
+            .iter()
+            .any(|open| inside(open))
+        || [
+            b"getenv".as_slice(),
+            b"os.environ",
+            b"process.env",
+            b"ENV[",
+            b"env.",
+            b"secrets.",
+            b"vars.",
+        ]
+        .iter()
+        .any(|call| inside(call))
+}
+
+/// A placeholder's word among the words of the text, or alone.
+fn worded(secret: &[u8]) -> bool {
+    let words = words(secret);
+    let equals = |list: &[&str], word: &Zeroizing<String>| list.contains(&word.as_str());
+    let joined: Zeroizing<String> = Zeroizing::new(words.iter().map(|word| word.as_str()).collect());
+    words.iter().any(|word| equals(&WORDS, word))
+        || equals(&WORDS, &joined)
+        || equals(&ALONE, &joined)
+        || (words.first().is_some_and(|word| matches!(word.as_str(), "your" | "my"))
+            && words.len() > 1
+            && words
+                .iter()
+                .skip(1)
+                .all(|word| equals(&ALONE, word) || matches!(word.as_str(), "api" | "access")))
+}
+
+/// The words of a text in lower case: split where letters end, digits begin, or camel case turns.
+fn words(secret: &[u8]) -> Vec<Zeroizing<String>> {
+    let mut words = Vec::new();
+    let mut word = Zeroizing::new(String::new());
+    let mut last = 0u8;
+    for byte in secret {
+        let turns = last.is_ascii_lowercase() && byte.is_ascii_uppercase();
+        if (turns || !byte.is_ascii_alphabetic()) && !word.is_empty() {
+            words.push(std::mem::take(&mut word));
+        }
+        if byte.is_ascii_alphabetic() {
+            word.push(char::from(byte.to_ascii_lowercase()));
+        }
+        last = *byte;
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+/// One or two different characters, or one character that fills half of the text.
+fn repeated(secret: &[u8]) -> bool {
+    let body: Vec<u8> = secret.iter().copied().filter(u8::is_ascii_graphic).collect();
+    let body = Zeroizing::new(body);
+    let mut longest = 0;
+    let mut run = 0;
+    let mut seen = [false; 256];
+    for (i, byte) in body.iter().enumerate() {
+        run = if i > 0 && body[i - 1] == *byte { run + 1 } else { 1 };
+        longest = longest.max(run);
+        seen[usize::from(*byte)] = true;
+    }
+    let different = seen.iter().filter(|s| **s).count();
+    (different <= 2 && body.len() >= 3)
+        || longest >= 6.max(body.len() / 2)
+        || (longest >= 8 && longest * 3 >= body.len())
+}
+
+/// Mostly steps of one: `abcdef`, `1234567890`.
+fn sequential(secret: &[u8]) -> bool {
+    let steps = secret
+        .windows(2)
+        .filter(|w| w[1] == w[0].wrapping_add(1) || w[0] == w[1].wrapping_add(1));
+    let count = steps.count();
+    count >= 5 && count * 10 >= (secret.len() - 1) * 7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crc_of_a_published_format_is_right() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        assert_eq!(&base62(61), b"00000z");
+        let body = "abcdefghijklmnopqrstuvwxyz0123";
+        let sum = String::from_utf8(base62(crc32(body.as_bytes())).to_vec()).unwrap();
+        let token = format!("ghp{}{body}{sum}", '_');
+        assert!(github_crc32(token.as_bytes()));
+        assert!(!github_crc32(token.replace('b', "c").as_bytes()));
+        assert!(!github_crc32(b"ghp"));
+        assert!(!github_crc32(b"_12"));
+    }
+
+    #[test]
+    fn placeholders_are_judged_on_whole_words() {
+        for text in [
+            "${TOKEN}",
+            "$TOKEN",
+            "<your-token>",
+            "xxxxxxxx",
+            "changeme",
+            "my-example-value",
+            "abcdefghij",
+            "1234567890",
+            "password",
+            "%s",
+            "{{ secret }}",
+            "process.env.KEY",
+            "your-api-key",
+            "AIOSFODNN7EXAMPLE",
+            "************",
+        ] {
+            assert!(placeholder(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "tR7pexamplesq9Zk",
+            "hunter2-Kq8",
+            "9f8Zk2LmQ4xT",
+            "p4ssw0rd!now",
+            "Sup3rs3cretStuff",
+        ] {
+            assert!(!placeholder(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_are_confirmed_possible_or_refuted() {
+        let block = |body: &str| format!("-----BEGIN {0}-----\n{body}\n-----END {0}-----", "PRIVATE KEY");
+        let der = [
+            &[0x30u8, 0x2e][..],
+            &(0..46u8).map(|i| i.wrapping_mul(73)).collect::<Vec<_>>(),
+        ]
+        .concat();
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        assert_eq!(private_key(block(&body).as_bytes()), Structure::Confirmed);
+        assert_eq!(
+            private_key(block(&body.replacen('M', "N", 1)).as_bytes()),
+            Structure::Possible
+        );
+        assert_eq!(private_key(block(&"x".repeat(80)).as_bytes()), Structure::Refuted);
+        assert_eq!(private_key(block("...").as_bytes()), Structure::Refuted);
+        assert_eq!(private_key(b"-----"), Structure::Refuted);
+    }
+
+    #[test]
+    fn a_jwt_has_an_algorithm() {
+        let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        let token = format!("{}.{}.c2ln", part(r#"{"alg":"HS256"}"#), part("{}"));
+        assert!(jwt(token.as_bytes()));
+        assert!(!jwt(
+            format!("{}.{}.c2ln", part(r#"{"typ":"JWT"}"#), part("{}")).as_bytes()
+        ));
+        assert!(!jwt(b"eyJ"));
+    }
+}

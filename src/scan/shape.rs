@@ -1,0 +1,260 @@
+//! What can be said of an expression without running it: how far a match reaches around its keyword.
+//!
+//! The core never runs an expression over a whole text, but over a region
+//! round a keyword. This module derives that region's bounds, and says when a
+//! match may be longer than they are.
+
+use regex_automata::meta;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// Bytes searched before and after a keyword where the expression itself sets no smaller bound.
+pub const OPEN: u32 = 4 << 10;
+/// The same for armored blocks (`-----BEGIN …`), which have many lines.
+pub const OPEN_ARMOR: u32 = 64 << 10;
+
+/// How far a match can reach round the start of a keyword, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// The match starts at most this many bytes before the keyword's start.
+    pub before: u32,
+    /// The match ends at most this many bytes after the keyword's start.
+    pub after: u32,
+}
+
+fn parser() -> regex_syntax::Parser {
+    regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build()
+}
+
+/// Compiles an expression: bytes, ASCII classes, bounded size.
+///
+/// # Errors
+/// The reason, one or more lines, quoting the expression.
+pub fn compile(regex: &str) -> Result<meta::Regex, String> {
+    meta::Builder::new()
+        .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
+        .configure(
+            meta::Config::new()
+                .utf8_empty(false)
+                .nfa_size_limit(Some(16 << 20))
+                .hybrid_cache_capacity(4 << 20),
+        )
+        .build(regex)
+        .map_err(|e| match e.syntax_error() {
+            Some(syntax) => syntax.to_string(),
+            None => e.to_string(),
+        })
+}
+
+/// Whether an expression matches the empty text (or is none).
+pub fn matches_empty(regex: &str) -> bool {
+    parser()
+        .parse(regex)
+        .is_ok_and(|hir| hir.properties().minimum_len().is_none_or(|n| n == 0))
+}
+
+/// The bounds of a match of `regex` round one of `keywords`.
+///
+/// Where the expression has no bound of its own, [`OPEN`] or [`OPEN_ARMOR`] is
+/// taken: a longer match is found cut, or not at all.
+pub fn reach(regex: &str, keywords: &[String]) -> Reach {
+    let armored = keywords
+        .iter()
+        .any(|k| k.starts_with("-----BEGIN") || k.contains("PRIVATE KEY"));
+    let open = if armored { OPEN_ARMOR } else { OPEN };
+    let Ok(hir) = parser().parse(regex) else {
+        return Reach {
+            before: open,
+            after: open,
+        };
+    };
+    let bound = |n: Option<usize>| {
+        n.and_then(|n| u32::try_from(n).ok())
+            .map_or(open, |n| n.min(OPEN_ARMOR))
+    };
+    let whole = bound(hir.properties().maximum_len());
+    let folded: Vec<Vec<u8>> = keywords.iter().map(|k| k.to_ascii_lowercase().into_bytes()).collect();
+    let before = match before_keyword(&hir, &folded) {
+        Some(n) => bound(n).min(whole),
+        None => whole,
+    };
+    Reach { before, after: whole }
+}
+
+/// Whether every match certainly contains one of the keywords, compared without case.
+pub fn proves(regex: &str, keywords: &[String]) -> bool {
+    let folded: Vec<Vec<u8>> = keywords.iter().map(|k| k.to_ascii_lowercase().into_bytes()).collect();
+    parser().parse(regex).is_ok_and(|hir| contains(&hir, &folded))
+}
+
+/// The most bytes of a match before a keyword that it certainly contains.
+///
+/// `None` when no keyword can be shown; `Some(None)` when there is no bound.
+fn before_keyword(hir: &Hir, keywords: &[Vec<u8>]) -> Option<Option<usize>> {
+    let parts = match hir.kind() {
+        HirKind::Capture(capture) => return before_keyword(&capture.sub, keywords),
+        HirKind::Alternation(branches) => {
+            let each = branches.iter().map(|b| before_keyword(b, keywords));
+            return each
+                .collect::<Option<Option<Vec<usize>>>>()
+                .map(|all| all?.into_iter().max());
+        }
+        HirKind::Concat(parts) => parts,
+        _ if contains(hir, keywords) => return Some(hir.properties().maximum_len()),
+        _ => return None,
+    };
+    // The shortest head that contains a keyword; its last part may contain it alone.
+    let end = (1..=parts.len()).find(|end| contains(&Hir::concat(parts[..*end].to_vec()), keywords))?;
+    let last = before_keyword(&parts[end - 1], keywords).unwrap_or(parts[end - 1].properties().maximum_len());
+    let head = parts[..end - 1].iter().map(|p| p.properties().maximum_len());
+    Some(head.sum::<Option<usize>>().zip(last).map(|(a, b)| a + b))
+}
+
+/// Most texts and longest text that [`texts`] spells out.
+const MAX_TEXTS: usize = 256;
+const MAX_TEXT: usize = 64;
+
+/// Whether every text that the expression matches contains a keyword; `false` when that cannot be shown.
+fn contains(hir: &Hir, keywords: &[Vec<u8>]) -> bool {
+    let any = |text: &Vec<u8>| {
+        keywords
+            .iter()
+            .any(|k| text.windows(k.len()).any(|window| window == k.as_slice()))
+    };
+    match hir.kind() {
+        HirKind::Capture(capture) => contains(&capture.sub, keywords),
+        HirKind::Repetition(repetition) => repetition.min > 0 && contains(&repetition.sub, keywords),
+        HirKind::Alternation(branches) => branches.iter().all(|branch| contains(branch, keywords)),
+        HirKind::Concat(parts) => {
+            if parts.iter().any(|part| contains(part, keywords)) {
+                return true;
+            }
+            (0..parts.len()).any(|from| {
+                let mut run = vec![Vec::new()];
+                for part in &parts[from..] {
+                    match texts(part).and_then(|tails| product(&run, &tails)) {
+                        Some(longer) => run = longer,
+                        None => return false,
+                    }
+                    if run.iter().all(any) {
+                        return true;
+                    }
+                }
+                false
+            })
+        }
+        _ => texts(hir).is_some_and(|all| !all.is_empty() && all.iter().all(any)),
+    }
+}
+
+/// Every text of a small finite expression, in lower case; `None` when there are too many.
+fn texts(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    let mut all = match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => vec![Vec::new()],
+        HirKind::Literal(literal) => vec![literal.0.to_ascii_lowercase()],
+        HirKind::Class(class) => class_texts(class)?,
+        HirKind::Capture(capture) => texts(&capture.sub)?,
+        HirKind::Alternation(branches) => {
+            let mut all = Vec::new();
+            for branch in branches {
+                all.extend(texts(branch)?);
+            }
+            all
+        }
+        HirKind::Concat(parts) => {
+            let mut run = vec![Vec::new()];
+            for part in parts {
+                run = product(&run, &texts(part)?)?;
+            }
+            run
+        }
+        HirKind::Repetition(repetition) => {
+            let max = repetition.max?;
+            let sub = texts(&repetition.sub)?;
+            let mut all = Vec::new();
+            let mut run = vec![Vec::new()];
+            for count in 0..=max {
+                if count >= repetition.min {
+                    all.extend(run.iter().cloned());
+                }
+                if count < max {
+                    run = product(&run, &sub)?;
+                }
+            }
+            all
+        }
+    };
+    all.sort();
+    all.dedup();
+    (all.len() <= MAX_TEXTS && all.iter().all(|t| t.len() <= MAX_TEXT)).then_some(all)
+}
+
+fn class_texts(class: &Class) -> Option<Vec<Vec<u8>>> {
+    let Class::Bytes(bytes) = class else {
+        return class.literal().map(|text| vec![text.to_ascii_lowercase()]);
+    };
+    let mut all: Vec<u8> = bytes
+        .ranges()
+        .iter()
+        .flat_map(|r| r.start()..=r.end())
+        .map(|b| b.to_ascii_lowercase())
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    (all.len() <= 16).then(|| all.into_iter().map(|b| vec![b]).collect())
+}
+
+fn product(heads: &[Vec<u8>], tails: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    if heads.len() * tails.len() > MAX_TEXTS {
+        return None;
+    }
+    let joined: Vec<Vec<u8>> = heads
+        .iter()
+        .flat_map(|head| tails.iter().map(move |tail| [head.as_slice(), tail].concat()))
+        .collect();
+    joined.iter().all(|t| t.len() <= MAX_TEXT * 4).then_some(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_prefixed_token_reaches_its_own_length() {
+        let r = reach(
+            r"\b(gh[pousr]_[A-Za-z0-9]{36})\b",
+            &words(&["ghp_", "gho_", "ghu_", "ghs_", "ghr_"]),
+        );
+        assert_eq!(r.after, 40);
+        assert!(r.before <= 4, "{r:?}");
+        assert!(proves(
+            r"gh[pousr]_[A-Za-z0-9]{36}",
+            &words(&["ghp_", "gho_", "ghu_", "ghs_", "ghr_"])
+        ));
+        assert!(!proves(r"gh[pousr]_[A-Za-z0-9]{36}", &words(&["ghp_"])));
+    }
+
+    #[test]
+    fn case_insensitive_words_are_proved() {
+        assert!(proves(
+            r"(?i)[\w.-]{0,50}(?:password|passwd)\s*=\s*\S+",
+            &words(&["password", "passwd"])
+        ));
+        let r = reach(
+            r"(?i)[\w.-]{0,50}(?:password|passwd)\s*=\s*\S+",
+            &words(&["password", "passwd"]),
+        );
+        assert_eq!(r.after, OPEN);
+        assert_eq!(r.before, 58);
+    }
+
+    #[test]
+    fn a_keyword_that_may_occur_earlier_extends_the_reach() {
+        let r = reach(r"token[a-z]{0,9}=token", &words(&["token"]));
+        assert_eq!(r.after, 20);
+        assert!(r.before <= 20);
+    }
+}

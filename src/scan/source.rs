@@ -1,0 +1,383 @@
+//! Reads rules as they are written under `rules/`: TOML in, [`Rule`]s or every error at once out.
+//!
+//! In scope: the file format and what makes one rule, and a set of rules,
+//! valid. Out of scope: reading files (`cmd`, `build.rs`), matching. The build
+//! script and the run-time loader both use it, so that a rule which the build
+//! accepts is accepted everywhere.
+
+use super::shape;
+use crate::finding::{Confidence, Severity};
+use crate::rule::Rule;
+use std::collections::BTreeMap;
+use toml_span::value::{Table, Value, ValueInner};
+
+/// Longest rule file, in bytes: a foreign `--rules` folder shall not exhaust memory.
+pub const MAX_FILE: usize = 4 << 20;
+/// Longest expression, in bytes.
+const MAX_REGEX: usize = 8 << 10;
+/// Most rules in one set: rule numbers are 16 bits, and the bitmap stays sparse.
+pub const MAX_RULES: usize = 4096;
+/// Most keywords of one rule.
+const MAX_KEYWORDS: usize = 64;
+/// Longest keyword, in bytes.
+const MAX_KEYWORD: usize = 64;
+
+/// One error in a rule file, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: error[{code}]: {message}")]
+pub struct RuleError {
+    /// The file's name as it was given.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// Stable kebab-case code, such as `rule-duplicate-id`.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// Reads and validates a set of rule files.
+///
+/// * `files`: (name, text) pairs; the names are only quoted in errors.
+///
+/// Returns the rules in the order of the files, and of the tables in each.
+/// `<>` is dropped from examples and counterexamples.
+///
+/// # Errors
+/// Every error of every file, in order: broken TOML, unknown or missing keys,
+/// values out of bounds, an id that is used twice.
+pub fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, Vec<RuleError>> {
+    let mut errors = Vec::new();
+    let mut rules = Vec::new();
+    let mut seen: BTreeMap<String, (String, u32)> = BTreeMap::new();
+    for (file, text) in files {
+        for (rule, line) in file_rules(file, text, &mut errors) {
+            if let Some((other, at)) = seen.insert(rule.id.clone(), ((*file).to_owned(), line)) {
+                let message = format!("id {:?} is already taken at {other}:{at}; ids are unique", rule.id);
+                errors.push(error(file, line, "rule-duplicate-id", message));
+            }
+            rules.push(rule);
+        }
+    }
+    if rules.len() > MAX_RULES {
+        let message = format!("{} rules; a set holds at most {MAX_RULES}", rules.len());
+        errors.push(error("rules", 1, "rule-too-many", message));
+    }
+    if errors.is_empty() { Ok(rules) } else { Err(errors) }
+}
+
+fn error(file: &str, line: u32, code: &'static str, message: impl Into<String>) -> RuleError {
+    RuleError {
+        file: file.to_owned(),
+        line,
+        code,
+        message: message.into(),
+    }
+}
+
+/// The rules of one file with the line of each table.
+fn file_rules(file: &str, text: &str, errors: &mut Vec<RuleError>) -> Vec<(Rule, u32)> {
+    if text.len() > MAX_FILE {
+        errors.push(error(
+            file,
+            1,
+            "rule-file-too-large",
+            format!("larger than {MAX_FILE} bytes"),
+        ));
+        return Vec::new();
+    }
+    let mut root = match toml_span::parse(text) {
+        Ok(root) => root,
+        Err(e) => {
+            errors.push(error(file, line_of(text, e.span.start), "rule-syntax", e.to_string()));
+            return Vec::new();
+        }
+    };
+    let mut tables = Vec::new();
+    if let ValueInner::Table(table) = root.take() {
+        for (key, mut value) in table {
+            let line = line_of(text, key.span.start);
+            match (key.name.as_ref(), value.take()) {
+                ("rule", ValueInner::Array(items)) => tables.extend(items),
+                (name, _) => {
+                    let message = format!("{name:?} is not known here; a rule file holds [[rule]] tables only");
+                    errors.push(error(file, line, "rule-unknown-key", message));
+                }
+            }
+        }
+    }
+    tables
+        .into_iter()
+        .filter_map(|value| {
+            let mut reader = Reader::new(file, text, value, errors)?;
+            let line = reader.line;
+            reader.rule().map(|rule| (rule, line))
+        })
+        .collect()
+}
+
+/// The line of a byte offset, from 1.
+fn line_of(text: &str, offset: usize) -> u32 {
+    let end = offset.min(text.len());
+    let newlines = text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count();
+    u32::try_from(newlines).map_or(u32::MAX, |n| n.saturating_add(1))
+}
+
+/// Takes one `[[rule]]` table apart and collects what is wrong with it.
+struct Reader<'a, 'de> {
+    file: &'a str,
+    text: &'a str,
+    table: Table<'de>,
+    line: u32,
+    errors: &'a mut Vec<RuleError>,
+}
+
+impl<'a, 'de> Reader<'a, 'de> {
+    fn new(file: &'a str, text: &'a str, mut value: Value<'de>, errors: &'a mut Vec<RuleError>) -> Option<Self> {
+        let line = line_of(text, value.span.start);
+        let ValueInner::Table(table) = value.take() else {
+            errors.push(error(file, line, "rule-syntax", "rule must be a table: write [[rule]]"));
+            return None;
+        };
+        // The span of a table starts at its header or at its first key; either names the rule.
+        let line = table.keys().map(|k| line_of(text, k.span.start)).min().unwrap_or(line);
+        Some(Self {
+            file,
+            text,
+            table,
+            line,
+            errors,
+        })
+    }
+
+    fn rule(&mut self) -> Option<Rule> {
+        let before = self.errors.len();
+        let rule = Rule {
+            id: self.id(),
+            provider: self.required("provider"),
+            kind: self.required("kind"),
+            severity: self.level("severity", &SEVERITIES, Severity::High),
+            confidence: self.level("confidence", &CONFIDENCES, Confidence::Medium),
+            documentation: self.documentation(),
+            revoke: self.text_at("revoke").map(|(text, _)| text),
+            regex: String::new(),
+            keywords: self.keywords(),
+            checksum: self.checksum(),
+            entropy: self.entropy(),
+            examples: self.examples(),
+            counterexamples: self.texts("counterexamples").0,
+        };
+        let regex = self.regex();
+        self.unknown_keys();
+        (self.errors.len() == before).then_some(Rule { regex, ..rule })
+    }
+
+    fn fail(&mut self, line: u32, code: &'static str, message: impl Into<String>) {
+        self.errors.push(error(self.file, line, code, message));
+    }
+
+    /// Takes a key's value and its line.
+    fn take(&mut self, key: &str) -> Option<(ValueInner<'de>, u32)> {
+        let mut value = self.table.remove(key)?;
+        let line = line_of(self.text, value.span.start);
+        Some((value.take(), line))
+    }
+
+    fn text_at(&mut self, key: &str) -> Option<(String, u32)> {
+        match self.take(key)? {
+            (ValueInner::String(text), line) => Some((text.into_owned(), line)),
+            (other, line) => {
+                let message = format!("{key} must be a string, not {}", other.type_str());
+                self.fail(line, "rule-wrong-type", message);
+                None
+            }
+        }
+    }
+
+    fn required_at(&mut self, key: &str) -> (String, u32) {
+        let before = self.errors.len();
+        let (text, line) = self.text_at(key).unwrap_or((String::new(), self.line));
+        if text.trim().is_empty() && self.errors.len() == before {
+            self.fail(line, "rule-missing-key", format!("{key} is required and not empty"));
+        }
+        (text, line)
+    }
+
+    fn required(&mut self, key: &str) -> String {
+        self.required_at(key).0
+    }
+
+    fn id(&mut self) -> String {
+        let (id, line) = self.required_at("id");
+        let kebab = !id.starts_with('-')
+            && !id.ends_with('-')
+            && !id.contains("--")
+            && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if !kebab || id.len() > 64 {
+            self.fail(
+                line,
+                "rule-bad-id",
+                format!("id {id:?} must be kebab-case, at most 64 characters"),
+            );
+        }
+        id
+    }
+
+    fn level<T: Copy>(&mut self, key: &str, names: &[(&str, T)], fallback: T) -> T {
+        let before = self.errors.len();
+        let (text, line) = self.required_at(key);
+        if let Some((_, level)) = names.iter().find(|(name, _)| *name == text) {
+            return *level;
+        }
+        if self.errors.len() == before {
+            let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            let message = format!("{key} is {text:?}; write one of {}", known.join(", "));
+            self.fail(line, "rule-bad-value", message);
+        }
+        fallback
+    }
+
+    fn documentation(&mut self) -> String {
+        let (link, line) = self.required_at("documentation");
+        if !link.is_empty() && !(link.starts_with("https://") && link.len() > 12 && !link.contains(' ')) {
+            self.fail(line, "rule-bad-link", "documentation must be an https:// link");
+        }
+        link
+    }
+
+    fn texts(&mut self, key: &str) -> (Vec<String>, u32) {
+        let Some((value, line)) = self.take(key) else {
+            return (Vec::new(), self.line);
+        };
+        let ValueInner::Array(items) = value else {
+            self.fail(line, "rule-wrong-type", format!("{key} must be an array of strings"));
+            return (Vec::new(), line);
+        };
+        let mut texts = Vec::new();
+        for mut item in items {
+            let at = line_of(self.text, item.span.start);
+            match item.take() {
+                ValueInner::String(text) => texts.push(text.replace("<>", "")),
+                _ => self.fail(at, "rule-wrong-type", format!("{key} must hold strings only")),
+            }
+        }
+        (texts, line)
+    }
+
+    fn keywords(&mut self) -> Vec<String> {
+        let (words, line) = self.texts("keywords");
+        if words.is_empty() || words.len() > MAX_KEYWORDS {
+            let message = format!("keywords: 1 to {MAX_KEYWORDS} texts, one of which every match contains");
+            self.fail(line, "rule-bad-keyword", message);
+        }
+        for word in &words {
+            if word.len() < 3 || word.len() > MAX_KEYWORD || !word.is_ascii() {
+                let message = format!(
+                    "keyword {word:?} must be 3 to {MAX_KEYWORD} ASCII characters: shorter ones are everywhere; \
+                     take a longer literal from the expression"
+                );
+                self.fail(line, "rule-bad-keyword", message);
+            }
+        }
+        words
+    }
+
+    fn checksum(&mut self) -> Option<String> {
+        let (name, line) = self.text_at("checksum")?;
+        if !crate::rule::CHECKSUMS.contains(&name.as_str()) {
+            let known = crate::rule::CHECKSUMS.join(", ");
+            self.fail(
+                line,
+                "rule-unknown-checksum",
+                format!("checksum {name:?} is not known; known: {known}"),
+            );
+        }
+        Some(name)
+    }
+
+    fn entropy(&mut self) -> f64 {
+        let Some((value, line)) = self.take("entropy") else {
+            return 0.0;
+        };
+        let bits = match value {
+            ValueInner::Float(bits) => bits,
+            ValueInner::Integer(bits) => bits as f64,
+            _ => f64::NAN,
+        };
+        if !(0.0..=8.0).contains(&bits) {
+            self.fail(line, "rule-bad-value", "entropy must be a number from 0 to 8");
+            return 0.0;
+        }
+        bits
+    }
+
+    fn examples(&mut self) -> Vec<String> {
+        let (examples, line) = self.texts("examples");
+        if examples.is_empty() {
+            self.fail(line, "rule-no-example", "at least one example is required");
+        }
+        examples
+    }
+
+    fn regex(&mut self) -> String {
+        let (regex, line) = self.required_at("regex");
+        if regex.len() > MAX_REGEX {
+            self.fail(
+                line,
+                "rule-bad-regex",
+                format!("regex is longer than {MAX_REGEX} bytes"),
+            );
+        } else if let Err(why) = shape::compile(&regex) {
+            self.fail(line, "rule-bad-regex", format!("regex does not compile: {why}"));
+        } else if shape::matches_empty(&regex) {
+            self.fail(
+                line,
+                "rule-bad-regex",
+                "regex matches the empty text; every match must have bytes",
+            );
+        }
+        regex
+    }
+
+    fn unknown_keys(&mut self) {
+        let keys: Vec<(String, u32)> = self
+            .table
+            .keys()
+            .map(|k| (k.name.to_string(), line_of(self.text, k.span.start)))
+            .collect();
+        for (key, line) in keys {
+            self.fail(line, "rule-unknown-key", format!("{key:?} is not a rule's key"));
+        }
+    }
+}
+
+const SEVERITIES: [(&str, Severity); 5] = [
+    ("info", Severity::Info),
+    ("low", Severity::Low),
+    ("medium", Severity::Medium),
+    ("high", Severity::High),
+    ("critical", Severity::Critical),
+];
+
+const CONFIDENCES: [(&str, Confidence); 3] = [
+    ("low", Confidence::Low),
+    ("medium", Confidence::Medium),
+    ("high", Confidence::High),
+];
+
+/// Raised whenever the same rules may give other matches, so that old verdicts are not reused.
+pub const CORE_VERSION: u32 = 1;
+
+/// SHA-256 over the core's version and the files, hex; independent of the files' order.
+pub fn digest(files: &[(&str, &str)]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut sorted = files.to_vec();
+    sorted.sort_unstable();
+    let mut hash = Sha256::new();
+    hash.update(format!("lychgate scan core {CORE_VERSION}\n"));
+    for (name, text) in sorted {
+        hash.update(format!("{} {name} {}\n", name.len(), text.len()));
+        hash.update(text);
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -92,15 +92,28 @@ fn every_report_is_also_json() {
     dev.push(&["main"]).ok();
     gate.scratch.write("clean.txt", "nothing here\n");
 
-    let reports: [&[&str]; 8] = [
+    let exported = gate.scratch.path("exported");
+    let exported = exported.to_str().unwrap();
+    let reports: [&[&str]; 11] = [
         &["init", repository, "--check"],
         &["scan", "clean.txt"],
         &["keys", "list", "--repo", repository],
         &["verify", &revision, "--ref", "refs/heads/main", "--repo", repository],
-        &["log", "--repo", repository, "show"],
+        &["log", "--repo", repository],
+        &["log", "--repo", repository, "show", "1"],
         &["log", "--repo", repository, "check"],
         &["log", "--repo", repository, "checkpoint"],
         &["log", "--repo", repository, "replay", "--all"],
+        &["log", "--repo", repository, "export", &revision, "--out", exported],
+        &[
+            "reopen",
+            "--repo",
+            repository,
+            "--commit",
+            &revision,
+            "--reason",
+            "leaked_secret_in_use",
+        ],
     ];
     for args in reports {
         let text = gate.lychgate(&[args, &["--format", "json"]].concat()).ok();

@@ -115,35 +115,51 @@ const MAX_TEXT: usize = 64;
 
 /// Whether every text that the expression matches contains a keyword; `false` when that cannot be shown.
 fn contains(hir: &Hir, keywords: &[Vec<u8>]) -> bool {
-    let any = |text: &Vec<u8>| {
-        keywords
-            .iter()
-            .any(|k| text.windows(k.len()).any(|window| window == k.as_slice()))
-    };
+    let any = |text: &Vec<u8>| holds(text, keywords);
     match hir.kind() {
         HirKind::Capture(capture) => contains(&capture.sub, keywords),
         HirKind::Repetition(repetition) => repetition.min > 0 && contains(&repetition.sub, keywords),
         HirKind::Alternation(branches) => branches.iter().all(|branch| contains(branch, keywords)),
         HirKind::Concat(parts) => {
-            if parts.iter().any(|part| contains(part, keywords)) {
-                return true;
-            }
-            (0..parts.len()).any(|from| {
-                let mut run = vec![Vec::new()];
-                for part in &parts[from..] {
-                    match texts(part).and_then(|tails| product(&run, &tails)) {
-                        Some(longer) => run = longer,
-                        None => return false,
-                    }
-                    if run.iter().all(any) {
-                        return true;
-                    }
-                }
-                false
-            })
+            parts.iter().any(|part| contains(part, keywords))
+                || (0..parts.len()).any(|from| run(&parts[from..], keywords))
         }
         _ => texts(hir).is_some_and(|all| !all.is_empty() && all.iter().all(any)),
     }
+}
+
+/// Whether neighbouring parts together contain a keyword from the first of them on.
+fn run(parts: &[Hir], keywords: &[Vec<u8>]) -> bool {
+    let mut heads = vec![Vec::new()];
+    for part in parts {
+        match texts(part).and_then(|tails| product(&heads, &tails)) {
+            Some(longer) => heads = longer,
+            None => return ends(part, &heads, keywords),
+        }
+        if heads.iter().all(|head| holds(head, keywords)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether each head holds a keyword, or would with what the part begins with.
+fn ends(part: &Hir, heads: &[Vec<u8>], keywords: &[Vec<u8>]) -> bool {
+    match part.kind() {
+        HirKind::Capture(capture) => ends(&capture.sub, heads, keywords),
+        HirKind::Alternation(branches) => branches.iter().all(|branch| ends(branch, heads, keywords)),
+        HirKind::Concat(parts) => heads.iter().all(|head| {
+            let head = Hir::literal(head.clone());
+            run(&[&[head], parts.as_slice()].concat(), keywords)
+        }),
+        _ => heads.iter().all(|head| holds(head, keywords)),
+    }
+}
+
+fn holds(text: &[u8], keywords: &[Vec<u8>]) -> bool {
+    keywords
+        .iter()
+        .any(|k| text.windows(k.len()).any(|window| window == k.as_slice()))
 }
 
 /// Every text of a small finite expression, in lower case; `None` when there are too many.

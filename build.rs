@@ -94,6 +94,7 @@ fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> 
     nibbles(&mut code, "low", &table.low)?;
     nibbles(&mut code, "high", &table.high)?;
     writeln!(code, "bitmap: Cow::Borrowed(&{:?}),", &*table.bitmap)?;
+    writeln!(code, "open_bitmap: Cow::Borrowed(&{:?}),", &*table.open_bitmap)?;
     windows(&mut code, "full", &table.full)?;
     windows(&mut code, "open", &table.open)?;
     writeln!(code, "keywords: Cow::Borrowed(&[")?;
@@ -130,8 +131,8 @@ fn entry(code: &mut String, rule: &Rule) -> std::fmt::Result {
         code,
         "Entry {{ id: Cow::Borrowed({:?}), title: Cow::Borrowed({title:?}), severity: Severity::{:?}, \
          confidence: Confidence::{:?}, generic: {generic}, revoke: {revoke}, check: {check}, entropy: {:?}, \
-         reach: Reach {{ before: {}, after: {} }}, regex: Cow::Borrowed({:?}), expression: OnceLock::new() }},",
-        rule.id, rule.severity, rule.confidence, rule.entropy, reach.before, reach.after, rule.regex,
+         reach: Reach {{ before: {}, after: {}, one_line: {} }}, regex: Cow::Borrowed({:?}), expression: OnceLock::new() }},",
+        rule.id, rule.severity, rule.confidence, rule.entropy, reach.before, reach.after, reach.one_line, rule.regex,
     )
 }
 

@@ -5,6 +5,7 @@
 
 use super::evidence;
 use super::rules::{Entry, RuleSet};
+use super::shape::Reach;
 use super::simd::{self, Level};
 use crate::finding::Confidence;
 use regex_automata::{Anchored, Input, util::captures::Captures};
@@ -56,9 +57,8 @@ pub(crate) fn run(rules: &RuleSet, level: Level, text: &[u8], fingerprint: &dyn 
 /// The part of the text that one rule's expression has still to search.
 struct Region {
     rule: u16,
-    from: usize,
-    /// The last keyword in it; `None` when the region has been searched.
-    last: Option<usize>,
+    /// What to search; empty when it has been searched.
+    part: Range<usize>,
     /// Where the rule's last match ended: regions may overlap, matches may not.
     done: usize,
 }
@@ -93,47 +93,39 @@ impl Sweep<'_> {
 
     /// Notes a keyword of a rule: extends its region, or searches that and opens another.
     fn keyword(&mut self, rule: u16, at: usize) {
-        let reach = self.rules.entries()[usize::from(rule)].reach;
-        let from = at.saturating_sub(reach.before as usize);
+        let around = around(self.text, self.rules.entries()[usize::from(rule)].reach, at);
         let Some(i) = self.regions.iter().position(|region| region.rule == rule) else {
             self.regions.push(Region {
                 rule,
-                from,
-                last: Some(at),
+                part: around,
                 done: 0,
             });
             return;
         };
-        let region = &mut self.regions[i];
-        match region.last {
-            Some(last) if from <= last + reach.after as usize && at < region.from + MAX_REGION => {
-                // Keywords of one rule may come out of order by a keyword's length.
-                region.last = Some(last.max(at));
-                region.from = region.from.min(from).max(region.done);
-            }
-            _ => {
-                self.search(i);
-                let region = &mut self.regions[i];
-                region.from = from.max(region.done);
-                region.last = Some(at);
-            }
+        let part = &mut self.regions[i].part;
+        if part.start < part.end && around.start <= part.end && around.end < part.start + MAX_REGION {
+            // Keywords of one rule may come out of order by a keyword's length.
+            part.start = part.start.min(around.start);
+            part.end = part.end.max(around.end);
+        } else {
+            self.search(i);
+            self.regions[i].part = around;
         }
     }
 
-    /// Searches a region and closes it.
+    /// Searches a region and empties it.
     fn search(&mut self, i: usize) {
         let region = &mut self.regions[i];
-        let Some(last) = region.last.take() else {
+        let part = std::mem::take(&mut region.part);
+        let (rule, mut at, end) = (region.rule, part.start.max(region.done), part.end);
+        if at >= end {
             return;
-        };
-        let (rule, mut at) = (region.rule, region.from);
+        }
         let entry = &self.rules.entries()[usize::from(rule)];
         let Some(expression) = entry.expression() else {
             // Cannot be: loading compiles every expression. Were it so, the keyword alone must not pass.
-            let keyword = last..last + 3;
-            return self.judge(rule, entry, keyword);
+            return self.judge(rule, entry, at..end);
         };
-        let end = self.text.len().min(last.saturating_add(entry.reach.after as usize));
         let mut captures = expression.regex.create_captures();
         while at < end && !self.found.overflow {
             let input = Input::new(self.text).range(at..end);
@@ -181,6 +173,19 @@ impl Sweep<'_> {
             confirmed,
         });
     }
+}
+
+/// Where a match round a keyword can lie: within its reach, and in its line where that is all.
+fn around(text: &[u8], reach: Reach, at: usize) -> Range<usize> {
+    let start = at.saturating_sub(reach.before as usize);
+    let end = text.len().min(at.saturating_add(reach.after as usize));
+    if !reach.one_line {
+        return start..end;
+    }
+    // The first and the last byte of a match may be the line feeds themselves.
+    let from = memchr::memrchr(b'\n', &text[start..at]).map_or(start, |i| start + i);
+    let to = memchr::memchr(b'\n', &text[at..end]).map_or(end, |i| at + i + 1);
+    from..to
 }
 
 /// The secret's span: of the group where it took part, else of the whole match.

@@ -19,6 +19,8 @@ pub struct Reach {
     pub before: u32,
     /// The match ends at most this many bytes after the keyword's start.
     pub after: u32,
+    /// Whether the match lies in one line, except perhaps for its first and last byte.
+    pub one_line: bool,
 }
 
 fn parser() -> regex_syntax::Parser {
@@ -65,6 +67,7 @@ pub fn reach(regex: &str, keywords: &[String]) -> Reach {
         return Reach {
             before: open,
             after: open,
+            one_line: false,
         };
     };
     let bound = |n: Option<usize>| {
@@ -77,7 +80,36 @@ pub fn reach(regex: &str, keywords: &[String]) -> Reach {
         Some(n) => bound(n).min(whole),
         None => whole,
     };
-    Reach { before, after: whole }
+    Reach {
+        before,
+        after: whole,
+        one_line: one_line(&hir),
+    }
+}
+
+/// Whether only the first and the last byte of a match can be a line feed.
+fn one_line(hir: &Hir) -> bool {
+    let HirKind::Concat(parts) = hir.kind() else {
+        return !feeds(hir);
+    };
+    let single = |part: &Hir| part.properties().maximum_len().is_some_and(|n| n <= 1);
+    let first = usize::from(single(&parts[0]));
+    let last = parts.len() - usize::from(single(&parts[parts.len() - 1]));
+    // Looks before the first or after the last byte may also stand at the ends.
+    parts[first..last.max(first)].iter().all(|part| !feeds(part))
+}
+
+/// Whether a line feed can be part of a match.
+fn feeds(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => false,
+        HirKind::Literal(literal) => literal.0.contains(&b'\n'),
+        HirKind::Class(Class::Bytes(class)) => class.ranges().iter().any(|r| r.start() <= b'\n' && b'\n' <= r.end()),
+        HirKind::Class(Class::Unicode(class)) => class.ranges().iter().any(|r| r.start() <= '\n' && '\n' <= r.end()),
+        HirKind::Repetition(repetition) => feeds(&repetition.sub),
+        HirKind::Capture(capture) => feeds(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(feeds),
+    }
 }
 
 /// Whether every match certainly contains one of the keywords, compared without case.
@@ -99,14 +131,29 @@ fn before_keyword(hir: &Hir, keywords: &[Vec<u8>]) -> Option<Option<usize>> {
                 .map(|all| all?.into_iter().max());
         }
         HirKind::Concat(parts) => parts,
-        _ if contains(hir, keywords) => return Some(hir.properties().maximum_len()),
+        _ if contains(hir, keywords) => return Some(before_in(hir, keywords)),
         _ => return None,
     };
-    // The shortest head that contains a keyword; its last part may contain it alone.
-    let end = (1..=parts.len()).find(|end| contains(&Hir::concat(parts[..*end].to_vec()), keywords))?;
-    let last = before_keyword(&parts[end - 1], keywords).unwrap_or(parts[end - 1].properties().maximum_len());
-    let head = parts[..end - 1].iter().map(|p| p.properties().maximum_len());
-    Some(head.sum::<Option<usize>>().zip(last).map(|(a, b)| a + b))
+    // The shortest head that contains a keyword, and the shortest end of that head which does.
+    let holds = |from: usize, to: usize| contains(&Hir::concat(parts[from..to].to_vec()), keywords);
+    let end = (1..=parts.len()).find(|end| holds(0, *end))?;
+    let start = (0..end).rev().find(|start| holds(*start, end)).unwrap_or(0);
+    let head = parts[..start]
+        .iter()
+        .map(|p| p.properties().maximum_len())
+        .sum::<Option<usize>>();
+    let inside = match &parts[start..end] {
+        [part] => before_keyword(part, keywords).unwrap_or(part.properties().maximum_len()),
+        several => before_in(&Hir::concat(several.to_vec()), keywords),
+    };
+    Some(head.zip(inside).map(|(a, b)| a + b))
+}
+
+/// The same for a part that contains a keyword and is not taken apart further.
+fn before_in(part: &Hir, keywords: &[Vec<u8>]) -> Option<usize> {
+    let first = |text: Vec<u8>| (0..text.len()).find(|at| keywords.iter().any(|k| text[*at..].starts_with(k)));
+    let spelled = texts(part).and_then(|all| all.into_iter().map(first).max().flatten());
+    spelled.or(part.properties().maximum_len())
 }
 
 /// Most texts and longest text that [`texts`] spells out.
@@ -115,35 +162,51 @@ const MAX_TEXT: usize = 64;
 
 /// Whether every text that the expression matches contains a keyword; `false` when that cannot be shown.
 fn contains(hir: &Hir, keywords: &[Vec<u8>]) -> bool {
-    let any = |text: &Vec<u8>| {
-        keywords
-            .iter()
-            .any(|k| text.windows(k.len()).any(|window| window == k.as_slice()))
-    };
+    let any = |text: &Vec<u8>| holds(text, keywords);
     match hir.kind() {
         HirKind::Capture(capture) => contains(&capture.sub, keywords),
         HirKind::Repetition(repetition) => repetition.min > 0 && contains(&repetition.sub, keywords),
         HirKind::Alternation(branches) => branches.iter().all(|branch| contains(branch, keywords)),
         HirKind::Concat(parts) => {
-            if parts.iter().any(|part| contains(part, keywords)) {
-                return true;
-            }
-            (0..parts.len()).any(|from| {
-                let mut run = vec![Vec::new()];
-                for part in &parts[from..] {
-                    match texts(part).and_then(|tails| product(&run, &tails)) {
-                        Some(longer) => run = longer,
-                        None => return false,
-                    }
-                    if run.iter().all(any) {
-                        return true;
-                    }
-                }
-                false
-            })
+            parts.iter().any(|part| contains(part, keywords))
+                || (0..parts.len()).any(|from| run(&parts[from..], keywords))
         }
         _ => texts(hir).is_some_and(|all| !all.is_empty() && all.iter().all(any)),
     }
+}
+
+/// Whether neighbouring parts together contain a keyword from the first of them on.
+fn run(parts: &[Hir], keywords: &[Vec<u8>]) -> bool {
+    let mut heads = vec![Vec::new()];
+    for part in parts {
+        match texts(part).and_then(|tails| product(&heads, &tails)) {
+            Some(longer) => heads = longer,
+            None => return ends(part, &heads, keywords),
+        }
+        if heads.iter().all(|head| holds(head, keywords)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether each head holds a keyword, or would with what the part begins with.
+fn ends(part: &Hir, heads: &[Vec<u8>], keywords: &[Vec<u8>]) -> bool {
+    match part.kind() {
+        HirKind::Capture(capture) => ends(&capture.sub, heads, keywords),
+        HirKind::Alternation(branches) => branches.iter().all(|branch| ends(branch, heads, keywords)),
+        HirKind::Concat(parts) => heads.iter().all(|head| {
+            let head = Hir::literal(head.clone());
+            run(&[&[head], parts.as_slice()].concat(), keywords)
+        }),
+        _ => heads.iter().all(|head| holds(head, keywords)),
+    }
+}
+
+fn holds(text: &[u8], keywords: &[Vec<u8>]) -> bool {
+    keywords
+        .iter()
+        .any(|k| text.windows(k.len()).any(|window| window == k.as_slice()))
 }
 
 /// Every text of a small finite expression, in lower case; `None` when there are too many.
@@ -229,7 +292,7 @@ mod tests {
             &words(&["ghp_", "gho_", "ghu_", "ghs_", "ghr_"]),
         );
         assert_eq!(r.after, 40);
-        assert!(r.before <= 4, "{r:?}");
+        assert_eq!((r.before, r.one_line), (0, true));
         assert!(proves(
             r"gh[pousr]_[A-Za-z0-9]{36}",
             &words(&["ghp_", "gho_", "ghu_", "ghs_", "ghr_"])
@@ -248,7 +311,7 @@ mod tests {
             &words(&["password", "passwd"]),
         );
         assert_eq!(r.after, OPEN);
-        assert_eq!(r.before, 58);
+        assert_eq!((r.before, r.one_line), (50, false));
     }
 
     #[test]

@@ -41,8 +41,10 @@ pub(crate) struct Table {
     pub(crate) low: Nibbles,
     /// Masks of high nibbles.
     pub(crate) high: Nibbles,
-    /// A bit for each hash of a window.
+    /// A bit for each hash of a full window.
     pub(crate) bitmap: Cow<'static, [u64; BITMAP_WORDS]>,
+    /// A bit for each hash of an open window's three bytes.
+    pub(crate) open_bitmap: Cow<'static, [u64; BITMAP_WORDS]>,
     /// Windows of four bytes, sorted.
     pub(crate) full: Cow<'static, [Window]>,
     /// Windows of three bytes, sorted.
@@ -71,9 +73,9 @@ impl Table {
 
     #[inline(always)]
     pub(crate) fn in_bitmap(&self, window: u32) -> bool {
-        let bit = hash(window);
         // The hash has 16 bits, so the index is below BITMAP_WORDS.
-        self.bitmap[(bit >> 6) & (BITMAP_WORDS - 1)] >> (bit & 63) & 1 == 1
+        let bit = |bitmap: &[u64; BITMAP_WORDS], hash: usize| bitmap[(hash >> 6) & (BITMAP_WORDS - 1)] >> (hash & 63);
+        (bit(&self.bitmap, hash(window)) | bit(&self.open_bitmap, hash(window & OPEN_MASK))) & 1 == 1
     }
 
     fn in_buckets(&self, window: u32) -> bool {
@@ -126,7 +128,8 @@ pub(crate) fn build(rules: &[&[String]]) -> Table {
     Table {
         low,
         high,
-        bitmap: Cow::Owned(bitmap(&patterns)),
+        bitmap: Cow::Owned(bitmap(&patterns, false)),
+        open_bitmap: Cow::Owned(bitmap(&patterns, true)),
         full: side(false),
         open: side(true),
         keywords: Cow::Owned(keywords),
@@ -282,15 +285,12 @@ fn masks(buckets: &[Vec<Pattern>]) -> (Nibbles, Nibbles) {
     (low, high)
 }
 
-fn bitmap(patterns: &[Pattern]) -> [u64; BITMAP_WORDS] {
+/// A bit for the hash of each pattern that is open, or of each that is not.
+fn bitmap(patterns: &[Pattern], open: bool) -> [u64; BITMAP_WORDS] {
     let mut bitmap = [0; BITMAP_WORDS];
-    let mut set = |window: u32| bitmap[hash(window) >> 6] |= 1 << (hash(window) & 63);
-    for pattern in patterns {
-        if pattern.open {
-            (0..=u8::MAX).for_each(|b| set(pattern.key() | u32::from(b | 0x20) << 24));
-        } else {
-            set(pattern.key());
-        }
+    for pattern in patterns.iter().filter(|pattern| pattern.open == open) {
+        let bit = hash(pattern.key());
+        bitmap[bit >> 6] |= 1 << (bit & 63);
     }
     bitmap
 }

@@ -641,3 +641,18 @@ fn bounds_and_mistakes_have_names() {
     let (result, _) = command(dir.path(), &["--fingerprint-key", large.to_str().unwrap()]);
     assert!(result.unwrap_err().to_string().contains("not 64 hex digits"));
 }
+
+/// Lines that look like secrets and are none; the shipped rules list no finding in them by default.
+#[test]
+fn ordinary_lines_are_quiet() {
+    let key = key();
+    let scanner = Scanner::new(RuleSet::builtin(), &key);
+    let text = include_str!("../corpus/ordinary.txt");
+    let loud: Vec<String> = text
+        .lines()
+        .flat_map(|line| scanner.scan(line.as_bytes()).into_iter().map(move |m| (line, m)))
+        .filter(|(_, m)| m.confidence >= Confidence::Medium)
+        .map(|(line, m)| format!("{}: {line}", m.rule))
+        .collect();
+    assert!(loud.is_empty(), "{loud:#?}");
+}

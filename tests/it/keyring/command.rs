@@ -205,6 +205,8 @@ fn code(result: Result<(), CommandError>) -> &'static str {
     match result {
         Err(CommandError::Usage { code, .. }) => code,
         Err(CommandError::Outage(outage)) => outage.code,
+        Err(CommandError::Finding { code, .. }) => code,
+        Err(CommandError::Denied) => "denied",
         Ok(()) => "none",
     }
 }

@@ -163,12 +163,12 @@ mod x86 {
             let folded = _mm256_or_si256(bytes, fold);
             let low = _mm256_and_si256(folded, nibble);
             let high = _mm256_and_si256(_mm256_srli_epi16::<4>(folded), nibble);
-            for group in 0..GROUPS {
+            for (group, passed) in passed.iter_mut().enumerate() {
                 let pass = _mm256_and_si256(
                     _mm256_shuffle_epi8(masks.0[group][j], low),
                     _mm256_shuffle_epi8(masks.1[group][j], high),
                 );
-                passed[group] = _mm256_and_si256(passed[group], pass);
+                *passed = _mm256_and_si256(*passed, pass);
             }
         }
         let zero = _mm256_setzero_si256();
@@ -219,12 +219,12 @@ mod x86 {
             let folded = _mm_or_si128(bytes, fold);
             let low = _mm_and_si128(folded, nibble);
             let high = _mm_and_si128(_mm_srli_epi16::<4>(folded), nibble);
-            for group in 0..GROUPS {
+            for (group, passed) in passed.iter_mut().enumerate() {
                 let pass = _mm_and_si128(
                     _mm_shuffle_epi8(masks.0[group][j], low),
                     _mm_shuffle_epi8(masks.1[group][j], high),
                 );
-                passed[group] = _mm_and_si128(passed[group], pass);
+                *passed = _mm_and_si128(*passed, pass);
             }
         }
         let zero = _mm_setzero_si128();

@@ -1,5 +1,7 @@
 //! The scan core and its command from outside: what is found where, and that no secret is ever printed.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+
 use lychgate::cmd::error::{CommandError, Outcome};
 use lychgate::cmd::output::Output;
 use lychgate::cmd::scan::{self, ScanArgs};

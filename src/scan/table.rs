@@ -280,7 +280,7 @@ fn distribute(patterns: &[Pattern], common: &[Gram]) -> Vec<Vec<Pattern>> {
     for (_, pattern) in order {
         put(&mut buckets, &mut cost, pattern, common);
     }
-    for from in 0..buckets.len() {
+    for from in (0..buckets.len()).chain(0..buckets.len()) {
         for pattern in buckets[from].clone() {
             buckets[from].retain(|p| *p != pattern);
             cost[from] = admission(&buckets[from], common);

@@ -7,7 +7,8 @@ use crate::finding::Place;
 use crate::guarantee::Guarantee;
 use crate::object::{self, ObjectKind, SignatureFormat, SignatureParts};
 use crate::port::{
-    Inspected, InspectedUpdate, Introduced, Keyring, NewCommit, ObjectVisitor, Outage, Repository, Signed, Store,
+    EntryRecord, Inspected, InspectedUpdate, Introduced, Keyring, NewCommit, ObjectVisitor, Outage, Repository, Signed,
+    Store,
 };
 use crate::push::{Oid, Push, RefName, RefUpdate, Timestamp};
 use crate::scan::{Match, Scanner};
@@ -512,8 +513,8 @@ async fn previous<R, K, S: Store>(world: &World<'_, R, K, S>, update: &RefUpdate
     if !world.policy.protects(&update.name) {
         return Fact::Known(None);
     }
-    let entry = match world.store.latest(&update.name).await {
-        Ok(entry) => entry.filter(|entry| entry.update.new == update.old),
+    let entry = match starting_entry(world.store, update).await {
+        Ok(entry) => entry,
         Err(outage) => return unavailable(&outage),
     };
     let Some(entry) = entry else { return Fact::Known(None) };
@@ -524,4 +525,17 @@ async fn previous<R, K, S: Store>(world: &World<'_, R, K, S>, update: &RefUpdate
             why: format!("the guarantees of entry {} cannot be read", entry.id),
         },
     }
+}
+
+/// The newest published entry of the ref whose revision is `update.old`.
+///
+/// Not simply the ref's latest: a `close` issues older entries anew, so that one of those may be the latest.
+async fn starting_entry<S: Store>(store: &S, update: &RefUpdate) -> Result<Option<EntryRecord>, Outage> {
+    let starts = |entry: &EntryRecord| entry.update.name == update.name && entry.update.new == update.old;
+    let of_commit = store.entries_of(update.old).await?;
+    if let Some(entry) = of_commit.into_iter().rev().find(starts) {
+        return Ok(Some(entry));
+    }
+    // An annotated tag's entries are filed under the commit that it names.
+    Ok(store.latest(&update.name).await?.filter(starts))
 }

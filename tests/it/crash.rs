@@ -175,6 +175,7 @@ fn kill(lab: &Lab, place: &str, call: &str, n: usize, with_parent: bool) -> bool
     assert_eq!(next.code, 0, "the next push must enter: {case}\n{}", next.stderr);
     recover(lab, &trial, &case);
     assert_agrees(&trial, &lab.tip(&trial.bare), &case);
+    lab.gate.scratch.settled(&trial.bare);
     std::fs::remove_dir_all(&trial.bare).unwrap();
     killed
 }

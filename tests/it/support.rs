@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The program under test.
 pub(crate) const LYCHGATE: &str = env!("CARGO_BIN_EXE_lychgate");
@@ -127,6 +128,45 @@ impl Scratch {
     pub(crate) fn run(&self, program: &str, args: &[&str]) -> Run {
         Run::of(self.command(program).args(args))
     }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.settled(self.folder.path());
+    }
+}
+
+/// How long the work after a push may go on before it is ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Scratch {
+    /// Waits until no process works inside a folder any more: the gate starts its work after a push in the
+    /// background, and a folder that it writes to cannot be removed. What does not end is ended, by its id.
+    pub(crate) fn settled(&self, folder: &Path) {
+        let begun = Instant::now();
+        loop {
+            let busy = working_in(folder);
+            if busy.is_empty() {
+                return;
+            }
+            if begun.elapsed() > PATIENCE {
+                busy.iter().for_each(|pid| drop(self.run("kill", &["-KILL", pid])));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Ids of the processes whose current folder is `folder` or one inside it. Processes that are over have none.
+fn working_in(folder: &Path) -> Vec<String> {
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let inside = |pid: &String| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&folder));
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+        .filter(inside)
+        .collect()
 }
 
 /// The name of the account that runs the tests, as the system knows it.

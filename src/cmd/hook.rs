@@ -30,20 +30,50 @@ const MAX_INPUT: u64 = 16 << 20;
 /// * `name`: the hook's name, or the path by which Git called it (`hooks/pre-receive`).
 /// * `args`: Git's arguments; for `reference-transaction` the state.
 ///
+/// What fails is told here, in the words of `feedback`, since a developer reads it.
+///
 /// # Errors
-/// Any: the caller prints it, and the exit code denies.
+/// [`CommandError::Denied`] for an outage; usage for a hook that there is not.
 pub fn run(name: &str, args: &[String], now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
     let hook = name.rsplit('/').next().unwrap_or(name);
-    match hook {
+    let phase = args.first().map_or("", String::as_str);
+    let result = match hook {
         "pre-receive" => pre_receive(now, out),
-        "reference-transaction" => reference_transaction(args.first().map_or("", String::as_str)),
+        "reference-transaction" => reference_transaction(phase),
         "post-receive" => post_receive(),
         other => Err(CommandError::usage(
             "unknown-hook",
             format!("lychgate has no hook named {other}"),
             "use pre-receive, reference-transaction or post-receive",
         )),
-    }
+    };
+    let moved = hook == "post-receive" || phase == "committed";
+    result.or_else(|error| tell(error, moved, out))
+}
+
+/// Says why a hook could not do its work.
+///
+/// * `moved`: whether the refs have moved already, so that nothing is refused any more.
+fn tell(error: CommandError, moved: bool, out: &mut Output) -> Result<Outcome, CommandError> {
+    let server = actor::gitlab(&process::variable);
+    let limits = feedback::Limits::default();
+    let (text, end) = match error {
+        CommandError::Outage(Outage { code, what, why, next }) => {
+            let say = if moved {
+                feedback::could_not_finish
+            } else {
+                feedback::could_not_decide
+            };
+            let text = say(server, code, &format!("{what}: {why}"), &next, limits);
+            (text, Err(CommandError::Denied))
+        }
+        CommandError::Finding { code, what, next } => {
+            (feedback::vetoed(server, code, &what, &next, limits), Ok(Outcome::No))
+        }
+        other => return Err(other),
+    };
+    text.lines().for_each(|line| out.note(line));
+    end
 }
 
 fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
@@ -76,6 +106,10 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
 
 async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, CommandError> {
     let (policy, policy_text) = open::policy(&home.policy())?;
+    if push.updates.iter().any(|update| policy.protects(&update.name)) {
+        // What could not be attested afterwards must not enter.
+        open::signer(home)?;
+    }
     let key = open::fingerprint_key(&home.fingerprint_key())?;
     let quarantine = process::variable("GIT_QUARANTINE_PATH").map(PathBuf::from);
     let repository = open::repository(home, quarantine.as_ref())?;

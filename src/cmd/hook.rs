@@ -224,6 +224,11 @@ fn prepared(home: &Home, moves: &[Move], pending: &[EntryRecord]) -> Result<(), 
         if stands == Some(step.new) || (stands.is_none() && step.new.is_zero()) {
             continue;
         }
+        if let (Some(old), true) = (step.old, step.new.is_zero())
+            && repository.is_packed(&step.name, old)?
+        {
+            continue;
+        }
         return Err(not_through_the_gate(&step.name, "no decision lets it move there"));
     }
     Ok(())

@@ -270,7 +270,11 @@ impl<K: Keyring> Judge<'_, K> {
                 .keyring
                 .verify(signed(parts, claimed_at), self.received_at, self.skew)
             {
-                Ok(fact) => Fact::Known(fact),
+                // Whether gpgme has been asked about a key, the ledger knows.
+                Ok(fact) => Fact::Known(SignatureFact {
+                    first_use: false,
+                    ..fact
+                }),
                 Err(outage) => unavailable(&outage),
             },
         }
@@ -435,14 +439,15 @@ async fn first_opinion<R, K, S>(
         Ok(true) => world.store.mark_used(key).await.map(|()| true),
         other => other,
     };
-    for (fact, ..) in &mut uses {
+    for (at, (fact, ..)) in uses.iter_mut().enumerate() {
         match (&opinion, &mut **fact) {
             (Err(outage), fact) => *fact = unavailable(outage),
             (Ok(false), Fact::Known(known)) => {
                 known.state = SignatureState::Disagreement;
                 known.detail = "gpgme does not find it good".into();
             }
-            (Ok(_), Fact::Known(known)) => known.first_use = true,
+            // Only this one was asked about; the others get their second opinion after the push.
+            (Ok(_), Fact::Known(known)) => known.first_use = at == 0,
             (Ok(_), Fact::Unavailable { .. }) => {}
         }
     }

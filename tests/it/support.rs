@@ -293,6 +293,31 @@ impl Gate {
         &self.keys.ssh
     }
 
+    /// Runs git in the bare repository, as an administrator does.
+    pub(crate) fn git(&self, args: &[&str]) -> Run {
+        let git_dir = format!("--git-dir={}", self.bare.display());
+        self.scratch.run("git", &[&[git_dir.as_str()], args].concat())
+    }
+
+    /// The document that a command prints, `--repo` and `--format` added.
+    pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
+        let text = self.ask(&[args, &["--format", "json"]].concat()).ok();
+        serde_json::from_str(&text).unwrap_or_else(|why| panic!("{args:?}: {why}: {text}"))
+    }
+
+    /// A file of the installation.
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
+        self.bare.join("lychgate").join(name)
+    }
+
+    /// Replaces a text of the policy, which must hold it.
+    pub(crate) fn edit_policy(&self, from: &str, to: &str) {
+        let path = self.home("policy.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "the policy has no {from:?}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+
     /// Where a ref stands in the bare repository; `None` if it does not exist.
     pub(crate) fn tip(&self, name: &str) -> Option<String> {
         let git_dir = format!("--git-dir={}", self.bare.display());
@@ -363,6 +388,12 @@ impl WorkTree<'_> {
         };
         self.git(&[key, &["commit", "-q", sign, "-m", &message]].concat()).ok();
         self.git(&["rev-parse", "HEAD"]).ok()
+    }
+
+    /// Runs git in the work tree with what makes it sign by the SSH key; `args` say whether it signs.
+    pub(crate) fn git_ssh(&self, args: &[&str]) -> Run {
+        let key = format!("user.signingKey={}", self.gate.ssh_key().display());
+        self.git(&[&["-c", "gpg.format=ssh", "-c", &key], args].concat())
     }
 
     /// Pushes to `origin`; `args` are options and refspecs.

@@ -53,7 +53,7 @@ pub fn refused(push: &Push, findings: &[Finding], limits: Limits) -> String {
     let (work, outages): (Vec<&Finding>, Vec<&Finding>) =
         denying.into_iter().partition(|finding| finding.cause == Cause::Work);
     let mut lines = page.words("", &summary(&work, &outages));
-    let last = page.words("", &reference(push));
+    let last = reference(push).map_or(Vec::new(), |text| page.words("", &text));
     let mut room = page.lines.saturating_sub(lines.len() + last.len());
     let outages = outage_blocks(&page, &group(&outages), &push.id, room);
     room = room.saturating_sub(outages.len());
@@ -77,10 +77,11 @@ pub fn allowed(push: &Push, findings: &[Finding], limits: Limits) -> String {
     }
     if groups.len() > MOST_ADVICE {
         let more = groups.len() - MOST_ADVICE;
-        lines.push(page.cut(&format!(
-            "and {more} more: lychgate log show {} (on the server)",
-            push.id
-        )));
+        let rest = match push.id.as_str() {
+            "" => String::new(),
+            id => format!(": lychgate log show {id} (on the server)"),
+        };
+        lines.push(page.cut(&format!("and {more} more{rest}")));
     }
     page.text(&lines)
 }
@@ -260,8 +261,10 @@ fn summary(work: &[&Finding], outages: &[&Finding]) -> String {
     text
 }
 
-fn reference(push: &Push) -> String {
-    format!("lychgate: full report: lychgate log show {} (on the server)", push.id)
+/// Where the rest is; nowhere for a push without an id, which is a dry run.
+fn reference(push: &Push) -> Option<String> {
+    let text = format!("lychgate: full report: lychgate log show {} (on the server)", push.id);
+    (!push.id.is_empty()).then_some(text)
 }
 
 /// Whole blocks for as many as leave room to name the others; then what and where; then a count.
@@ -395,7 +398,10 @@ fn outage_blocks(page: &Page, groups: &[Group<'_>], push_id: &str, room: usize) 
     lines.extend(page.words("  ", "= note: this says nothing about your work"));
     let mut codes: Vec<&str> = groups.iter().map(|group| group.first.code.as_ref()).collect();
     codes.dedup();
-    let help = format!("= help: tell your administrator: {}, push {push_id}", codes.join(", "));
+    let mut help = format!("= help: tell your administrator: {}", codes.join(", "));
+    if !push_id.is_empty() {
+        help.push_str(&format!(", push {push_id}"));
+    }
     lines.push(page.cut(&format!("  {help}")));
     lines
 }

@@ -142,6 +142,10 @@ pub fn fetch(git_dir: &Path, remote: &str, offline: bool) -> Result<PathBuf, Com
     };
     // Start from an empty keyring: a key that the server removed must go here too.
     let _ = std::fs::remove_dir_all(folder.join("keyring"));
+    for kind in ["openpgp", "ssh"] {
+        // Git has no empty folders, but a keyring without its folders cannot be read.
+        std::fs::create_dir_all(folder.join("keyring").join(kind)).map_err(|e| no_gate(remote, &e.to_string()))?;
+    }
     for name in listing.split('\0').filter(|name| !name.is_empty()) {
         extract(git_dir, &folder, name).map_err(|e| no_gate(remote, &e))?;
     }

@@ -367,6 +367,13 @@ impl WorkTree<'_> {
         Run::of(command.current_dir(&self.folder).envs(env).args(args))
     }
 
+    /// Runs the program under test in the work tree.
+    pub(crate) fn lychgate(&self, args: &[&str]) -> Run {
+        let env = self.env.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let mut command = self.gate.scratch.command(LYCHGATE);
+        Run::of(command.current_dir(&self.folder).envs(env).args(args))
+    }
+
     /// Runs a POSIX shell script in the work tree, with `$TOKEN` set; stops at the first command that fails.
     pub(crate) fn shell(&self, script: &str, token: &str) -> Run {
         let mut command = self.gate.scratch.command("sh");

@@ -297,6 +297,6 @@ fn outage(code: &'static str, why: String) -> Outage {
         code,
         what: "the hook cannot read what Git tells it".into(),
         why,
-        next: "this is no fault of the push: ask the administrator to run lychgate init --check".into(),
+        next: "look for another program between Git and the hook: lychgate init --check".into(),
     }
 }

@@ -37,7 +37,7 @@ pub fn read(path: &Path, code: &'static str) -> Result<String, Outage> {
         code,
         what: format!("cannot read {}", path.display()),
         why,
-        next: "ask the administrator to run: lychgate init --check".into(),
+        next: "put it back as it was, from a backup, then run: lychgate init --check".into(),
     };
     let size = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
     if size > 4 << 20 {

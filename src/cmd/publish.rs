@@ -131,7 +131,11 @@ pub fn fetch(git_dir: &Path, remote: &str, offline: bool) -> Result<PathBuf, Com
     let folder = git_dir.join("lychgate-gate");
     if !offline {
         let refspec = format!("+{GATE_REF}:{GATE_REF}");
-        let output = git::run(git_dir, &["fetch", "--quiet", "--no-tags", "--", remote, &refspec])?;
+        // Where the developer stands: a remote may be named by a path relative to the work tree.
+        let output = git::run(
+            Path::new("."),
+            &["fetch", "--quiet", "--no-tags", "--", remote, &refspec],
+        )?;
         if !output.status.success() {
             return Err(no_gate(remote, String::from_utf8_lossy(&output.stderr).trim()));
         }

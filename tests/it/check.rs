@@ -74,6 +74,16 @@ fn it_says_what_the_server_says() {
 }
 
 #[test]
+fn a_remote_may_be_a_path_beside_the_work_tree() {
+    let gate = Gate::new();
+    let dev = begin(&gate);
+    dev.git(&["remote", "add", "near", "../pay.git"]).ok();
+    dev.git(&["fetch", "-q", "near"]).ok();
+    dev.commit("clean", "1\n", Signing::Ssh);
+    dev.lychgate(&["check", "--remote", "near"]).ends_with(0);
+}
+
+#[test]
 fn json_is_the_decision() {
     let gate = Gate::new();
     let dev = begin(&gate);

@@ -4,6 +4,7 @@
 //! Out of scope: reading facts (`pipeline`), deciding (`decision`), wording of
 //! remedies (`feedback`).
 
+pub mod hidden;
 pub mod hygiene;
 pub mod identity;
 pub mod protection;
@@ -15,7 +16,7 @@ use crate::facts::{CommitFact, Fact, Facts, UpdateFact};
 use crate::finding::{Finding, Place};
 use crate::push::Oid;
 
-/// Runs every check, in a fixed order, and sorts what they found.
+/// Runs every check, in a fixed order, and sorts what they found. No finding repeats a secret in a ref's name.
 pub fn all(policy: &Policy, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(protection::check(policy, facts));
@@ -23,6 +24,8 @@ pub fn all(policy: &Policy, facts: &Facts) -> Vec<Finding> {
     findings.extend(identity::check(policy, facts));
     findings.extend(secret::check(policy, facts));
     findings.extend(hygiene::check(policy, facts));
+    let hidden = hidden::Hidden::of(facts);
+    findings.iter_mut().for_each(|finding| hidden.apply(finding));
     Finding::sort(&mut findings);
     findings.dedup();
     findings

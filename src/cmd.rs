@@ -39,11 +39,11 @@ enum Command {
     Init(init::InitArgs),
     /// Run a server hook; Git calls this.
     Hook(HookArgs),
-    /// Judge, before pushing, what would be pushed: the server's verdict.
+    /// Tell before a push what the server would decide about it.
     Check(check::CheckArgs),
     /// Scan files and folders for secrets.
     Scan(scan::ScanArgs),
-    /// Verify the entry attestation of a revision, or of a bundle file.
+    /// Verify that a revision entered through the gate, and that this still holds.
     Verify(verify::VerifyArgs),
     /// Re-open, revoke or close entries after a signal.
     Reopen(reopen::ReopenArgs),
@@ -51,7 +51,7 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Read, export, check and replay the log.
     Log(log::LogArgs),
-    /// Finish what is outstanding: recovery, second opinions, notes.
+    /// Finish what pushes left to do: recovery, second opinions, notes. Each push starts it.
     Settle(settle::SettleArgs),
     /// Print completions for a shell.
     Completions(CompletionArgs),

@@ -53,7 +53,7 @@ pub fn refused(push: &Push, findings: &[Finding], limits: Limits) -> String {
     let (work, outages): (Vec<&Finding>, Vec<&Finding>) =
         denying.into_iter().partition(|finding| finding.cause == Cause::Work);
     let mut lines = page.words("", &summary(&work, &outages));
-    let last = page.words("", &reference(push));
+    let last = reference(push).map_or(Vec::new(), |text| page.words("", &text));
     let mut room = page.lines.saturating_sub(lines.len() + last.len());
     let outages = outage_blocks(&page, &group(&outages), &push.id, room);
     room = room.saturating_sub(outages.len());
@@ -77,10 +77,11 @@ pub fn allowed(push: &Push, findings: &[Finding], limits: Limits) -> String {
     }
     if groups.len() > MOST_ADVICE {
         let more = groups.len() - MOST_ADVICE;
-        lines.push(page.cut(&format!(
-            "and {more} more: lychgate log show {} (on the server)",
-            push.id
-        )));
+        let rest = match push.id.as_str() {
+            "" => String::new(),
+            id => format!(": lychgate log show {id} (on the server)"),
+        };
+        lines.push(page.cut(&format!("and {more} more{rest}")));
     }
     page.text(&lines)
 }
@@ -97,17 +98,47 @@ pub fn decided(push: &Push, decision: &Decision) -> String {
 ///
 /// * `server`: if it is known yet.
 /// * `code`: the outage's stable code.
-/// * `what`: what failed and why, for an administrator; no secret, no pushed text.
+/// * `what`: what failed and why, for an administrator, lines after the first as they are; no secret, no pushed text.
 /// * `next`: the administrator's next step; may be empty.
 pub fn could_not_decide(server: Option<Server>, code: &str, what: &str, next: &str, limits: Limits) -> String {
+    let summary = "lychgate: push refused: the gate could not decide";
+    let note = "this says nothing about your work; it was not judged";
+    failure(&Page::new(server, limits), summary, note, (code, what, next))
+}
+
+/// Tells a developer that the push entered, and that what the gate does afterwards failed.
+///
+/// Arguments as for [`could_not_decide`].
+pub fn could_not_finish(server: Option<Server>, code: &str, what: &str, next: &str, limits: Limits) -> String {
+    let summary = "lychgate: the push entered; what follows it could not be done yet";
+    let note = "nothing is lost, and nothing is left for you to do: the next push or command makes up for it";
+    failure(&Page::new(server, limits), summary, note, (code, what, next))
+}
+
+/// Tells that a ref must not move so, where nobody pushed: someone moved it on the server.
+///
+/// Arguments as for [`could_not_decide`], but the code is a finding's.
+pub fn vetoed(server: Option<Server>, code: &str, what: &str, next: &str, limits: Limits) -> String {
     let page = Page::new(server, limits);
-    let mut lines = page.words("", "lychgate: push refused: the gate could not decide");
-    lines.extend(page.words("  ", &format!("outage[{code}]: {what}")));
-    lines.extend(page.words("  ", "= note: this says nothing about your work; it was not judged"));
-    lines.extend(page.words("  ", &format!("= help: tell your administrator: {code}")));
+    let mut lines = page.words("", &format!("error[{code}]: {what}"));
+    lines.extend(page.words("  ", &format!("= help: {next}")));
+    lines.truncate(page.lines);
+    page.text(&lines)
+}
+
+/// An outage: its summary, what failed, that it is no verdict, and whom to tell. What failed is shortened first.
+fn failure(page: &Page, summary: &str, note: &str, (code, what, next): (&str, &str, &str)) -> String {
+    let mut last = page.words("  ", &format!("= note: {note}"));
+    last.extend(page.words("  ", &format!("= help: tell your administrator: {code}")));
     if !next.is_empty() {
-        lines.extend(page.words("  ", &format!("= help: for the administrator: {next}")));
+        last.extend(page.words("  ", &format!("= help: for the administrator: {next}")));
     }
+    let mut said = what.lines();
+    let mut cause = page.words("  ", &format!("outage[{code}]: {}", said.next().unwrap_or_default()));
+    cause.extend(said.map(|line| page.cut(&format!("    {line}"))));
+    let mut lines = page.words("", summary);
+    lines.extend(shortened(cause, page.lines.saturating_sub(lines.len() + last.len())));
+    lines.extend(last);
     lines.truncate(page.lines);
     page.text(&lines)
 }
@@ -230,8 +261,10 @@ fn summary(work: &[&Finding], outages: &[&Finding]) -> String {
     text
 }
 
-fn reference(push: &Push) -> String {
-    format!("lychgate: full report: lychgate log show {} (on the server)", push.id)
+/// Where the rest is; nowhere for a push without an id, which is a dry run.
+fn reference(push: &Push) -> Option<String> {
+    let text = format!("lychgate: full report: lychgate log show {} (on the server)", push.id);
+    (!push.id.is_empty()).then_some(text)
 }
 
 /// Whole blocks for as many as leave room to name the others; then what and where; then a count.
@@ -365,7 +398,10 @@ fn outage_blocks(page: &Page, groups: &[Group<'_>], push_id: &str, room: usize) 
     lines.extend(page.words("  ", "= note: this says nothing about your work"));
     let mut codes: Vec<&str> = groups.iter().map(|group| group.first.code.as_ref()).collect();
     codes.dedup();
-    let help = format!("= help: tell your administrator: {}, push {push_id}", codes.join(", "));
+    let mut help = format!("= help: tell your administrator: {}", codes.join(", "));
+    if !push_id.is_empty() {
+        help.push_str(&format!(", push {push_id}"));
+    }
     lines.push(page.cut(&format!("  {help}")));
     lines
 }

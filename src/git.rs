@@ -73,6 +73,15 @@ impl Gate {
     pub fn peel(&self, oid: Oid) -> Result<Option<Oid>, Outage> {
         self.store.peel(oid).map(|target| target.commit)
     }
+
+    /// Whether `packed-refs` has the ref at `oid` and nobody is changing that file: then a loose ref that goes
+    /// moves nothing. Git's `pack-refs` asks the hook about such a removal as if it were a deletion.
+    ///
+    /// # Errors
+    /// `ref-unreadable`.
+    pub fn is_packed(&self, name: &RefName, oid: Oid) -> Result<bool, Outage> {
+        refs::is_packed(&self.refs, name.as_str(), oid)
+    }
 }
 
 impl Repository for Gate {

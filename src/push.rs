@@ -341,7 +341,7 @@ pub fn read_updates(input: &[u8]) -> Result<Vec<RefUpdate>, Invalid> {
     for (at, line) in lines.into_iter().enumerate() {
         let update = read_update(line).map_err(|why| bad(at + 1, why))?;
         if !seen.insert(update.name.clone()) {
-            return Err(bad(at + 1, format!("{} is named twice", update.name)));
+            return Err(bad(at + 1, "its ref is named twice".to_owned()));
         }
         updates.push(update);
     }

@@ -1,5 +1,6 @@
 //! Did the scan of every new object find a secret that denies?
 
+use super::hidden::in_name;
 use super::{base, commits};
 use crate::config::{Allowed, Policy};
 use crate::facts::{Fact, Facts, ScanFact, SecretFact, UpdateFact};
@@ -38,7 +39,10 @@ fn findings(policy: &Policy, facts: &Facts, scan: &ScanFact, first: &UpdateFact)
 }
 
 fn found(policy: &Policy, facts: &Facts, secret: &SecretFact, first: &UpdateFact) -> Finding {
-    let message = format!("this push contains a {}", secret.title);
+    let message = match in_name(&secret.place) {
+        Some(name) => format!("the name {name} contains a {}", secret.title),
+        None => format!("this push contains a {}", secret.title),
+    };
     let mut finding = Finding::new("secret-found", secret.severity, secret.place.clone(), message);
     finding.excerpt = Some(secret.excerpt.clone());
     finding.fingerprint = Some(secret.fingerprint.clone());
@@ -61,6 +65,9 @@ fn found(policy: &Policy, facts: &Facts, secret: &SecretFact, first: &UpdateFact
 
 /// The commands for the update that brings the secret's commit; for a dangling object, the first scanned one.
 fn mend(policy: &Policy, facts: &Facts, secret: &SecretFact, first: &UpdateFact) -> Vec<String> {
+    if let Some(name) = in_name(&secret.place) {
+        return remedy::secret_in_name(secret.revoke.as_deref(), name);
+    }
     let commit = secret.place.commit;
     let brings = |update: &&UpdateFact| commits(facts, update).iter().any(|c| Some(c.oid) == commit);
     let update = facts.updates.iter().find(brings).unwrap_or(first);

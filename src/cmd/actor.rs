@@ -65,6 +65,12 @@ pub fn actor(lookup: Lookup<'_>, account: impl FnOnce() -> String) -> Result<Act
     }))
 }
 
+/// Whether GitLab runs this hook, as far as a failed hook needs to know how GitLab shows its lines.
+pub fn gitlab(lookup: Lookup<'_>) -> Option<Server> {
+    let told = lookup("GL_ID").is_some() && lookup("GL_USERNAME").is_some();
+    told.then_some(Server::Gitlab)
+}
+
 /// The push options that the client sent: at most 64 of at most 1,024 bytes, the rest is cut.
 ///
 /// <https://git-scm.com/docs/githooks#pre-receive>

@@ -30,43 +30,74 @@ const MAX_INPUT: u64 = 16 << 20;
 /// * `name`: the hook's name, or the path by which Git called it (`hooks/pre-receive`).
 /// * `args`: Git's arguments; for `reference-transaction` the state.
 ///
+/// What fails is told here, in the words of `feedback`, since a developer reads it.
+///
 /// # Errors
-/// Any: the caller prints it, and the exit code denies.
+/// [`CommandError::Denied`] for an outage; usage for a hook that there is not.
 pub fn run(name: &str, args: &[String], now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
-    let hook = name.rsplit('/').next().unwrap_or(name);
-    match hook {
-        "pre-receive" => pre_receive(now, out),
-        other => after(other, args),
+    match name.rsplit('/').next().unwrap_or(name) {
+        "pre-receive" => pre_receive(now, out).or_else(|error| tell(error, false, out)),
+        other => after(other, args, out),
     }
 }
 
 /// Runs `lychgate-hook`: the hooks after the decision, without the code that decides, so that it starts in half
 /// the time. A developer waits for three of its starts in each push.
 pub fn lean_main(arguments: &[String]) -> u8 {
+    let mut out = Output::standard();
     let result = match arguments {
         [_, flag] if flag == "--version" => {
-            let mut out = Output::standard();
             out.line(concat!("lychgate ", env!("CARGO_PKG_VERSION")));
             out.flush();
             return 0;
         }
-        [_, command, name, args @ ..] if command == "hook" => after(name.rsplit('/').next().unwrap_or(name), args),
-        _ => after("", &[]),
+        [_, command, name, args @ ..] if command == "hook" => {
+            after(name.rsplit('/').next().unwrap_or(name), args, &mut out)
+        }
+        _ => after("", &[], &mut out),
     };
-    super::finish(result, &mut Output::standard())
+    super::finish(result, &mut out)
 }
 
 /// The hooks that need neither keys nor rules.
-fn after(hook: &str, args: &[String]) -> Result<Outcome, CommandError> {
-    match hook {
-        "reference-transaction" => reference_transaction(args.first().map_or("", String::as_str)),
+fn after(hook: &str, args: &[String], out: &mut Output) -> Result<Outcome, CommandError> {
+    let phase = args.first().map_or("", String::as_str);
+    let result = match hook {
+        "reference-transaction" => reference_transaction(phase),
         "post-receive" => post_receive(),
         other => Err(CommandError::usage(
             "unknown-hook",
             format!("lychgate has no hook named {other}"),
             "use pre-receive, reference-transaction or post-receive",
         )),
-    }
+    };
+    let moved = hook == "post-receive" || phase == "committed";
+    result.or_else(|error| tell(error, moved, out))
+}
+
+/// Says why a hook could not do its work.
+///
+/// * `moved`: whether the refs have moved already, so that nothing is refused any more.
+fn tell(error: CommandError, moved: bool, out: &mut Output) -> Result<Outcome, CommandError> {
+    let server = actor::gitlab(&process::variable);
+    let limits = feedback::Limits::default();
+    let (text, end) = match error {
+        CommandError::Outage(Outage { code, what, why, next }) => {
+            let say = if moved {
+                feedback::could_not_finish
+            } else {
+                feedback::could_not_decide
+            };
+            let text = say(server, code, &format!("{what}: {why}"), &next, limits);
+            (text, Err(CommandError::Denied))
+        }
+        CommandError::Finding { code, what, next } => {
+            (feedback::vetoed(server, code, &what, &next, limits), Ok(Outcome::No))
+        }
+        other => return Err(other),
+    };
+    text.lines().for_each(|line| out.note(line));
+    end
 }
 
 fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
@@ -99,6 +130,10 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
 
 async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, CommandError> {
     let (policy, policy_text) = open::policy(&home.policy())?;
+    if push.updates.iter().any(|update| policy.protects(&update.name)) {
+        // What could not be attested afterwards must not enter.
+        open::signer(home)?;
+    }
     let key = open::fingerprint_key(&home.fingerprint_key())?;
     // A server that spawns hooks by itself may name only the object folder, which is the quarantine then.
     let quarantine = process::variable("GIT_QUARANTINE_PATH").or_else(|| process::variable("GIT_OBJECT_DIRECTORY"));
@@ -215,6 +250,11 @@ fn prepared(home: &Home, moves: &[Move], pending: &[EntryRecord]) -> Result<(), 
         if stands == Some(step.new) || (stands.is_none() && step.new.is_zero()) {
             continue;
         }
+        if let (Some(old), true) = (step.old, step.new.is_zero())
+            && repository.is_packed(&step.name, old)?
+        {
+            continue;
+        }
         return Err(not_through_the_gate(&step.name, "no decision lets it move there"));
     }
     Ok(())
@@ -283,6 +323,6 @@ fn outage(code: &'static str, why: String) -> Outage {
         code,
         what: "the hook cannot read what Git tells it".into(),
         why,
-        next: "this is no fault of the push: ask the administrator to run lychgate init --check".into(),
+        next: "look for another program between Git and the hook: lychgate init --check".into(),
     }
 }

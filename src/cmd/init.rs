@@ -13,6 +13,7 @@ mod install;
 use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::{Format, Output};
+use super::publish;
 use crate::push::Timestamp;
 use audit::{Item, Level};
 use git::Git;
@@ -94,6 +95,7 @@ pub fn run_in(
     };
     let installed = install::install(&git, &home, &plan)?;
     print_installed(args, &home, &installed, out);
+    publish::refresh(&home, out);
     Ok(Outcome::Yes)
 }
 

@@ -3,6 +3,7 @@
 use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::{Format, Output};
+use super::publish;
 use crate::keyring::{Added, Binding, ChangeError, FolderKeyring, KeyInfo, KeyKind, MAX_KEY_BYTES, Reason};
 use crate::push::Timestamp;
 use std::fs::File;
@@ -123,6 +124,9 @@ pub fn run(args: &KeysArgs, now: Timestamp, out: &mut Output) -> Result<Outcome,
         }
     };
     out.line(text);
+    if !matches!(args.action, KeysAction::List) {
+        publish::refresh(&home, out);
+    }
     Ok(Outcome::Yes)
 }
 

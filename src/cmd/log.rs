@@ -1,9 +1,10 @@
 //! `lychgate log`: reads, exports, checks and replays the ledger.
 //!
 //! * [`ledger`]: an installation opened for a command, shared with `verify` and `reopen`.
-//! * [`show`]: lists and single entries. [`export`]: evidence as files.
+//! * [`show`]: lists and single entries. [`decision`]: one push. [`export`]: evidence as files.
 //! * [`replay`]: decides stored pushes again.
 
+pub mod decision;
 pub mod export;
 pub mod ledger;
 pub mod replay;
@@ -37,9 +38,9 @@ pub struct LogArgs {
 /// What `lychgate log` can do.
 #[derive(Debug, clap::Subcommand)]
 pub enum LogCommand {
-    /// Show an entry or a re-open event, by its id or its index in the log.
+    /// Show a push with the decision on it, an entry, or a re-open event.
     Show {
-        /// The id (ULID) or index.
+        /// The id of a push (a refusal's last line names it), an entry or an event; or an index of the log.
         id: String,
     },
     /// Write a revision's attestation with all that is needed to verify it elsewhere.

@@ -2,7 +2,7 @@
 
 use super::error::CommandError;
 use super::home::Home;
-use crate::config::{Policy, Settings, render_errors};
+use crate::config::{Policy, PolicyError, Settings, render_errors};
 use crate::decision::POLICY_FILE;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
@@ -37,7 +37,7 @@ pub fn read(path: &Path, code: &'static str) -> Result<String, Outage> {
         code,
         what: format!("cannot read {}", path.display()),
         why,
-        next: "ask the administrator to run: lychgate init --check".into(),
+        next: "put it back as it was, from a backup, then run: lychgate init --check".into(),
     };
     let size = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
     if size > 4 << 20 {
@@ -57,10 +57,17 @@ pub fn policy(path: &Path) -> Result<(Policy, String), CommandError> {
         Err(errors) => Err(CommandError::Outage(Outage {
             code: "policy-invalid",
             what: format!("the policy {} is not valid", path.display()),
-            why: format!("{} errors\n{}", errors.len(), render_errors(POLICY_FILE, &errors)),
+            why: invalid(POLICY_FILE, &errors),
             next: "correct it, then run: lychgate init --check".into(),
         })),
     }
+}
+
+/// Every error of a text, on the lines after the first.
+fn invalid(file: &str, errors: &[PolicyError]) -> String {
+    let many = if errors.len() == 1 { "" } else { "s" };
+    let all = render_errors(file, errors);
+    format!("{} error{many}\n{}", errors.len(), all.trim_end())
 }
 
 /// The settings.
@@ -72,7 +79,7 @@ pub fn settings(home: &Home) -> Result<Settings, Outage> {
     Settings::parse("gate.toml", &text).map_err(|errors| Outage {
         code: "settings-invalid",
         what: format!("{} is not valid", home.settings().display()),
-        why: render_errors("gate.toml", &errors),
+        why: invalid("gate.toml", &errors),
         next: "correct it, then run: lychgate init --check".into(),
     })
 }

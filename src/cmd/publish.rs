@@ -6,6 +6,7 @@
 use super::error::CommandError;
 use super::git;
 use super::home::Home;
+use super::output::Output;
 use crate::decision::hex;
 use crate::port::Outage;
 use sha2::Digest;
@@ -18,6 +19,13 @@ pub const GATE_REF: &str = "refs/lychgate/gate";
 
 /// Most files of a keyring that are published; more than any installation we know of has keys.
 const MAX_FILES: usize = 100_000;
+
+/// Writes the public part after a change of it; a failure is only told, since the next `settle` writes it too.
+pub fn refresh(home: &Home, out: &mut Output) {
+    if let Err(CommandError::Outage(outage)) = write(home) {
+        out.note(format!("warning[{}]: {outage}\n  = help: {}", outage.code, outage.next));
+    }
+}
 
 /// Writes the public part, if it differs from what the ref has.
 ///
@@ -66,8 +74,9 @@ fn digest(bytes: &[u8]) -> String {
 fn fast_import(git_dir: &Path, stream: &[u8]) -> Result<(), CommandError> {
     #[expect(clippy::disallowed_methods, reason = "commands may start git")]
     let mut command = std::process::Command::new("git");
+    // Named outright: a GIT_DIR in the environment may mean another repository.
     command
-        .arg("-C")
+        .arg("--git-dir")
         .arg(git_dir)
         .args(["fast-import", "--quiet", "--force"]);
     let mut child = command
@@ -122,7 +131,11 @@ pub fn fetch(git_dir: &Path, remote: &str, offline: bool) -> Result<PathBuf, Com
     let folder = git_dir.join("lychgate-gate");
     if !offline {
         let refspec = format!("+{GATE_REF}:{GATE_REF}");
-        let output = git::run(git_dir, &["fetch", "--quiet", "--no-tags", "--", remote, &refspec])?;
+        // Where the developer stands: a remote may be named by a path relative to the work tree.
+        let output = git::run(
+            Path::new("."),
+            &["fetch", "--quiet", "--no-tags", "--", remote, &refspec],
+        )?;
         if !output.status.success() {
             return Err(no_gate(remote, String::from_utf8_lossy(&output.stderr).trim()));
         }
@@ -133,6 +146,10 @@ pub fn fetch(git_dir: &Path, remote: &str, offline: bool) -> Result<PathBuf, Com
     };
     // Start from an empty keyring: a key that the server removed must go here too.
     let _ = std::fs::remove_dir_all(folder.join("keyring"));
+    for kind in ["openpgp", "ssh"] {
+        // Git has no empty folders, but a keyring without its folders cannot be read.
+        std::fs::create_dir_all(folder.join("keyring").join(kind)).map_err(|e| no_gate(remote, &e.to_string()))?;
+    }
     for name in listing.split('\0').filter(|name| !name.is_empty()) {
         extract(git_dir, &folder, name).map_err(|e| no_gate(remote, &e))?;
     }

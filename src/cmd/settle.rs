@@ -65,10 +65,13 @@ async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32,
 async fn round(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
     let repository = open::repository(home, None)?;
     recover(home, store, &repository, now).await?;
-    publish::write(home)?;
+    // Developers' dry runs depend on it, entries do not: it fails after the work, not instead of it.
+    let published = publish::write(home);
     let (keyring, signer) = (open::keyring(home), open::signer(home)?);
     let notes = FastImportNotes::new(&home.git_dir);
-    Ok(worker::settle(store, &signer, &keyring, &repository, &notes, &gate(home)?, now).await?)
+    let done = worker::settle(store, &signer, &keyring, &repository, &notes, &gate(home)?, now).await?;
+    published?;
+    Ok(done)
 }
 
 fn lock(home: &Home) -> Result<std::fs::File, Outage> {

@@ -45,22 +45,22 @@ pub struct VerifyArgs {
     /// The status list; by default BUNDLE.status.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub status: Option<PathBuf>,
-    /// The verifier id for which the key speaks.
+    /// The verifier whose word it must be; the key is believed for no other.
     #[arg(long, value_name = "ID", requires = "bundle")]
     pub verifier_id: Option<String>,
-    /// The repository's resource URI.
+    /// The repository that it must be about, by its resource URI.
     #[arg(long, value_name = "URI", requires = "bundle")]
     pub resource: Option<String>,
-    /// The commit.
+    /// The commit that it must be about.
     #[arg(long, value_name = "OID", requires = "bundle")]
     pub commit: Option<Oid>,
-    /// The log's name in its checkpoint.
+    /// The name that the log's checkpoint must carry.
     #[arg(long, value_name = "NAME", requires = "bundle")]
     pub origin: Option<String>,
     /// Refuse a status list older than this.
     #[arg(long, value_name = "SECONDS", requires = "bundle", value_parser = clap::value_parser!(i64).range(0..))]
     pub max_age: Option<i64>,
-    /// Refuse a status list or checkpoint of a smaller log than was seen before.
+    /// Refuse a status list or checkpoint of a log of fewer leaves than this, which was seen before.
     #[arg(long, value_name = "N", requires = "bundle", default_value_t = 0)]
     pub seen_size: u64,
     /// Accept a bundle without proof and status list.

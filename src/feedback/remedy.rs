@@ -190,10 +190,7 @@ pub struct SecretPlace<'a> {
 ///
 /// * `revoke`: the provider's link, or a sentence that says how.
 pub fn secret(revoke: Option<&str>, place: SecretPlace<'_>) -> Vec<String> {
-    let mut lines = vec![match revoke {
-        Some(link) => format!("# first revoke it, it has left your machine: {link}"),
-        None => "# first revoke it where it was issued: it has left your machine".into(),
-    }];
+    let mut lines = vec![revoke_first(revoke)];
     let sign = if place.sign { " -S" } else { "" };
     let Some(commit) = place.commit else {
         lines.push("# then take it out of what you push, and push again".into());
@@ -229,6 +226,26 @@ pub fn secret(revoke: Option<&str>, place: SecretPlace<'_>) -> Vec<String> {
     }
     lines.push(push(place.branch));
     lines
+}
+
+/// A secret in the name of a ref: revoke it, then push the same under another name.
+pub fn secret_in_name(revoke: Option<&str>, name: &RefName) -> Vec<String> {
+    let mut lines = vec![revoke_first(revoke)];
+    if name.is_tag() {
+        lines.push("# then give the tag another name, and push that:".into());
+        lines.push("git tag -s -m NEW-NAME NEW-NAME && git push origin NEW-NAME".into());
+    } else {
+        lines.push("# then push under another name:".into());
+        lines.push("git push origin HEAD:refs/heads/NEW-NAME".into());
+    }
+    lines
+}
+
+fn revoke_first(link: Option<&str>) -> String {
+    match link {
+        Some(link) => format!("# first revoke it, it has left your machine: {link}"),
+        None => "# first revoke it where it was issued: it has left your machine".into(),
+    }
 }
 
 /// The way out where a later commit already removed the secret: one commit of all that was not accepted.

@@ -69,8 +69,9 @@ pub(super) fn inspect<V: ObjectVisitor>(
     let ordered = walk.order(&union)?;
     let fresh = fresh(store, &traversed.commits, &ordered)?;
 
-    excuse(store, &mut traversed, &appended);
+    let held = excuse(store, &mut traversed, &appended);
     let outside = outside(store, &mut traversed, &appended, &ordered, &fresh, &deadline)?;
+    accuse(store, &mut traversed, held, &outside);
     let seen = (traversed.objects, traversed.bytes);
     let mut introduced = Introduced::new(store, visitor, limits, &deadline, seen);
     let mut reused = Vec::new();
@@ -226,23 +227,31 @@ fn fresh(
     Ok(fresh)
 }
 
-/// Forgets the hits in objects that Git appended as bases of a thin pack: they are the main store's, not the
-/// push's. One that a pushed tree refers to is looked at again, with what else the push takes up.
-fn excuse<H>(store: &Store, traversed: &mut Traversed<H>, appended: &HashSet<u32>) {
-    let Some(quarantine) = &store.quarantine else { return };
-    let (old, new) = std::mem::take(&mut traversed.hits)
+/// Takes away the hits in objects that Git appended as bases of a thin pack: they are the main store's, not the
+/// push's. Returns those in objects that a tree of the pack refers to, which may be taken up again.
+fn excuse<H>(store: &Store, traversed: &mut Traversed<H>, appended: &HashSet<u32>) -> Vec<Found<H>> {
+    let Some(quarantine) = &store.quarantine else {
+        return Vec::new();
+    };
+    let (mut old, new): (Vec<_>, Vec<_>) = std::mem::take(&mut traversed.hits)
         .into_iter()
         .partition(|hit| appended.contains(&hit.0));
     traversed.hits = new;
-    let old: Vec<Found<H>> = old;
-    let held = old.iter().filter(|hit| {
-        traversed
-            .holders
-            .get(hit.0 as usize)
-            .is_some_and(|&holder| holder != NOBODY)
-    });
-    let held: Vec<Oid> = held.map(|hit| oid_of(quarantine.id(hit.0))).collect();
+    let holder = |at: u32| traversed.holders.get(at as usize).copied().unwrap_or(NOBODY);
+    old.retain(|hit| holder(hit.0) != NOBODY);
+    let held = old.iter().map(|hit| oid_of(quarantine.id(hit.0)));
     traversed.outside.extend(held);
+    old
+}
+
+/// Puts back the hits in held objects that no parent's tree has: a new commit takes them up again.
+///
+/// The first pass has seen them; what the push did not bring is visited later.
+fn accuse<H>(store: &Store, traversed: &mut Traversed<H>, held: Vec<Found<H>>, outside: &Outside) {
+    let Some(quarantine) = &store.quarantine else { return };
+    let taken_up = |hit: &Found<H>| !outside.is_accounted(oid_of(quarantine.id(hit.0)));
+    traversed.hits.extend(held.into_iter().filter(taken_up));
+    traversed.hits.sort_by_key(|hit| hit.0);
 }
 
 /// What fresh commits take up from the main store, with what their parents' trees have ticked off.

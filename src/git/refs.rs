@@ -26,6 +26,21 @@ pub(super) fn target(store: &file::Store, name: &str) -> Result<Option<Oid>, Out
     ))
 }
 
+/// Whether `packed-refs` has the ref at `oid`, and nobody is changing that file.
+///
+/// So Git leaves things before it removes a loose ref that it has just packed. Where a ref is really deleted, Git
+/// has locked the file by the time that it asks the hook.
+pub(super) fn is_packed(store: &file::Store, name: &str, oid: Oid) -> Result<bool, Outage> {
+    if store.common_dir_resolved().join("packed-refs.lock").exists() {
+        return Ok(false);
+    }
+    let full = <&FullNameRef>::try_from(name).map_err(|e| unreadable(store, name, e))?;
+    let packed = store.open_packed_buffer().map_err(|e| unreadable(store, name, e))?;
+    let Some(packed) = packed else { return Ok(false) };
+    let found = packed.try_find(full).map_err(|e| unreadable(store, name, e))?;
+    Ok(found.is_some_and(|reference| oid_of(&reference.target()) == oid))
+}
+
 fn look_up(store: &file::Store, name: &str) -> Result<Option<Target>, Outage> {
     let full = <&FullNameRef>::try_from(name).map_err(|e| unreadable(store, name, e))?;
     let found = store

@@ -7,7 +7,9 @@ use crate::facts::{CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact,
 use crate::finding::Place;
 use crate::guarantee::Guarantee;
 use crate::object::{self, SignatureFormat, SignatureParts};
-use crate::port::{Inspected, InspectedUpdate, Introduced, Keyring, NewCommit, Outage, Repository, Signed, Store};
+use crate::port::{
+    EntryRecord, Inspected, InspectedUpdate, Introduced, Keyring, NewCommit, Outage, Repository, Signed, Store,
+};
 use crate::push::{Oid, Push, RefName, RefUpdate, Timestamp};
 use crate::scan::Match;
 use std::collections::{BTreeMap, BTreeSet};
@@ -257,7 +259,11 @@ impl<K: Keyring> Judge<'_, K> {
                 .keyring
                 .verify(signed(parts, claimed_at), self.received_at, self.skew)
             {
-                Ok(fact) => Fact::Known(fact),
+                // Whether gpgme has been asked about a key, the ledger knows.
+                Ok(fact) => Fact::Known(SignatureFact {
+                    first_use: false,
+                    ..fact
+                }),
                 Err(outage) => unavailable(&outage),
             },
         }
@@ -422,14 +428,15 @@ async fn first_opinion<R, K, S>(
         Ok(true) => world.store.mark_used(key).await.map(|()| true),
         other => other,
     };
-    for (fact, ..) in &mut uses {
+    for (at, (fact, ..)) in uses.iter_mut().enumerate() {
         match (&opinion, &mut **fact) {
             (Err(outage), fact) => *fact = unavailable(outage),
             (Ok(false), Fact::Known(known)) => {
                 known.state = SignatureState::Disagreement;
                 known.detail = "gpgme does not find it good".into();
             }
-            (Ok(_), Fact::Known(known)) => known.first_use = true,
+            // Only this one was asked about; the others get their second opinion after the push.
+            (Ok(_), Fact::Known(known)) => known.first_use = at == 0,
             (Ok(_), Fact::Unavailable { .. }) => {}
         }
     }
@@ -500,8 +507,8 @@ async fn previous<R, K, S: Store>(world: &World<'_, R, K, S>, update: &RefUpdate
     if !world.policy.protects(&update.name) {
         return Fact::Known(None);
     }
-    let entry = match world.store.latest(&update.name).await {
-        Ok(entry) => entry.filter(|entry| entry.update.new == update.old),
+    let entry = match starting_entry(world.store, update).await {
+        Ok(entry) => entry,
         Err(outage) => return unavailable(&outage),
     };
     let Some(entry) = entry else { return Fact::Known(None) };
@@ -512,4 +519,17 @@ async fn previous<R, K, S: Store>(world: &World<'_, R, K, S>, update: &RefUpdate
             why: format!("the guarantees of entry {} cannot be read", entry.id),
         },
     }
+}
+
+/// The newest published entry of the ref whose revision is `update.old`.
+///
+/// Not simply the ref's latest: a `close` issues older entries anew, so that one of those may be the latest.
+async fn starting_entry<S: Store>(store: &S, update: &RefUpdate) -> Result<Option<EntryRecord>, Outage> {
+    let starts = |entry: &EntryRecord| entry.update.name == update.name && entry.update.new == update.old;
+    let of_commit = store.entries_of(update.old).await?;
+    if let Some(entry) = of_commit.into_iter().rev().find(starts) {
+        return Ok(Some(entry));
+    }
+    // An annotated tag's entries are filed under the commit that it names.
+    Ok(store.latest(&update.name).await?.filter(starts))
 }

@@ -68,6 +68,7 @@ impl Lab {
         tree.commit("first", "1\n", Signing::Ssh);
         tree.push(&["main"]).ok();
         // The work after the push is in the copies as a finished or an open task, never half-copied.
+        gate.scratch.settled(&gate.bare);
         gate.ask(&["settle"]).ok();
         tree.commit("second", "2\n", Signing::Ssh);
         for place in PLACES {
@@ -175,13 +176,21 @@ fn kill(lab: &Lab, place: &str, call: &str, n: usize, with_parent: bool) -> bool
     assert_eq!(next.code, 0, "the next push must enter: {case}\n{}", next.stderr);
     recover(lab, &trial, &case);
     assert_agrees(&trial, &lab.tip(&trial.bare), &case);
+    lab.gate.scratch.settled(&trial.bare);
     std::fs::remove_dir_all(&trial.bare).unwrap();
     killed
 }
 
 /// What an administrator does after a crash: removes git's own stale locks, and asks the log whether all is well.
 fn recover(lab: &Lab, trial: &Trial, case: &str) {
-    let refs = ["packed-refs.lock", "refs/heads/main.lock", "HEAD.lock"];
+    lab.gate.scratch.settled(&trial.bare);
+    let refs = [
+        "packed-refs.lock",
+        "refs/heads/main.lock",
+        "refs/lychgate/gate.lock",
+        "refs/notes/commits.lock",
+        "HEAD.lock",
+    ];
     refs.map(|lock| trial.bare.join(lock))
         .iter()
         .filter(|lock| lock.exists())

@@ -220,6 +220,10 @@ fn it_makes_everything_once() {
     assert_eq!(settings.resource, format!("git+file://{}", site.bare.display()));
 
     fs::write(home.join("policy.toml"), format!("{DEFAULT_POLICY}# mine\n")).unwrap();
+    // The changed policy is published to developers, once.
+    site.init();
+    let published = site.git(&["cat-file", "blob", "refs/lychgate/gate:policy.toml"]).ok();
+    assert!(published.ends_with("# mine"), "{published}");
     let before = site.files();
     let again = site.init();
     assert!(!again.contains("made"), "{again}");

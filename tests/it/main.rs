@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod attest;
+mod check;
 mod cli;
 mod crafted;
 mod crash;
@@ -13,6 +14,7 @@ mod hook;
 mod init;
 mod keyring;
 mod layers;
+mod ledger;
 mod object;
 mod places;
 mod policy;

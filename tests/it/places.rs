@@ -194,7 +194,7 @@ fn every_place_in_a_push_is_found() {
         .run("git", &["--git-dir=pay.git", "for-each-ref", "--format=%(refname)"])
         .ok();
     let moved: Vec<&str> = refs.lines().filter(|name| !name.starts_with("refs/notes/")).collect();
-    assert_eq!(moved, ["refs/heads/main"]);
+    assert_eq!(moved, ["refs/heads/main", "refs/lychgate/gate"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The program under test.
 pub(crate) const LYCHGATE: &str = env!("CARGO_BIN_EXE_lychgate");
@@ -127,6 +128,45 @@ impl Scratch {
     pub(crate) fn run(&self, program: &str, args: &[&str]) -> Run {
         Run::of(self.command(program).args(args))
     }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.settled(self.folder.path());
+    }
+}
+
+/// How long the work after a push may go on before it is ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Scratch {
+    /// Waits until no process works inside a folder any more: the gate starts its work after a push in the
+    /// background, and a folder that it writes to cannot be removed. What does not end is ended, by its id.
+    pub(crate) fn settled(&self, folder: &Path) {
+        let begun = Instant::now();
+        loop {
+            let busy = working_in(folder);
+            if busy.is_empty() {
+                return;
+            }
+            if begun.elapsed() > PATIENCE {
+                busy.iter().for_each(|pid| drop(self.run("kill", &["-KILL", pid])));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Ids of the processes whose current folder is `folder` or one inside it. Processes that are over have none.
+fn working_in(folder: &Path) -> Vec<String> {
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let inside = |pid: &String| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&folder));
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+        .filter(inside)
+        .collect()
 }
 
 /// The name of the account that runs the tests, as the system knows it.
@@ -253,6 +293,31 @@ impl Gate {
         &self.keys.ssh
     }
 
+    /// Runs git in the bare repository, as an administrator does.
+    pub(crate) fn git(&self, args: &[&str]) -> Run {
+        let git_dir = format!("--git-dir={}", self.bare.display());
+        self.scratch.run("git", &[&[git_dir.as_str()], args].concat())
+    }
+
+    /// The document that a command prints, `--repo` and `--format` added.
+    pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
+        let text = self.ask(&[args, &["--format", "json"]].concat()).ok();
+        serde_json::from_str(&text).unwrap_or_else(|why| panic!("{args:?}: {why}: {text}"))
+    }
+
+    /// A file of the installation.
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
+        self.bare.join("lychgate").join(name)
+    }
+
+    /// Replaces a text of the policy, which must hold it.
+    pub(crate) fn edit_policy(&self, from: &str, to: &str) {
+        let path = self.home("policy.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "the policy has no {from:?}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+
     /// Where a ref stands in the bare repository; `None` if it does not exist.
     pub(crate) fn tip(&self, name: &str) -> Option<String> {
         let git_dir = format!("--git-dir={}", self.bare.display());
@@ -302,6 +367,13 @@ impl WorkTree<'_> {
         Run::of(command.current_dir(&self.folder).envs(env).args(args))
     }
 
+    /// Runs the program under test in the work tree.
+    pub(crate) fn lychgate(&self, args: &[&str]) -> Run {
+        let env = self.env.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let mut command = self.gate.scratch.command(LYCHGATE);
+        Run::of(command.current_dir(&self.folder).envs(env).args(args))
+    }
+
     /// Runs a POSIX shell script in the work tree, with `$TOKEN` set; stops at the first command that fails.
     pub(crate) fn shell(&self, script: &str, token: &str) -> Run {
         let mut command = self.gate.scratch.command("sh");
@@ -323,6 +395,12 @@ impl WorkTree<'_> {
         };
         self.git(&[key, &["commit", "-q", sign, "-m", &message]].concat()).ok();
         self.git(&["rev-parse", "HEAD"]).ok()
+    }
+
+    /// Runs git in the work tree with what makes it sign by the SSH key; `args` say whether it signs.
+    pub(crate) fn git_ssh(&self, args: &[&str]) -> Run {
+        let key = format!("user.signingKey={}", self.gate.ssh_key().display());
+        self.git(&[&["-c", "gpg.format=ssh", "-c", &key], args].concat())
     }
 
     /// Pushes to `origin`; `args` are options and refspecs.

@@ -1,5 +1,6 @@
 //! Lists of entries, and single entries and events.
 
+use super::decision;
 use super::ledger::Ledger;
 use crate::attest::statement::levels;
 use crate::attest::{Envelope, PublicKey};
@@ -111,7 +112,7 @@ fn summary(
     })
 }
 
-/// Shows one entry or event.
+/// Shows one entry, event or push.
 ///
 /// # Errors
 /// `unknown-entry`; the store's.
@@ -130,10 +131,14 @@ pub fn one(ledger: &Ledger, id: &str, format: Format, out: &mut Output) -> Resul
     if let Some(event) = reopens.iter().find(|r| r.event == id || Some(r.log_index) == index) {
         return event_out(ledger, event, format, out);
     }
+    if let Some(record) = ledger.wait(ledger.store.decision(id))? {
+        return decision::show(ledger, &record, format, out);
+    }
+    let shown: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
     Err(CommandError::usage(
         "unknown-entry",
-        format!("no entry or event has the id or index {id}"),
-        "list them: lychgate log",
+        format!("no push, entry or event has the id or index {shown}"),
+        "list what entered: lychgate log",
     ))
 }
 

@@ -445,7 +445,7 @@ fn scan_file(scanner: &Scanner, target: &Target, max: u64, buffer: &mut Vec<u8>)
 }
 
 /// Scans a file of any size in bounded memory; `buffer` holds what was read of it already.
-fn scan_pieces(scanner: &Scanner, target: &Target, file: &mut File, buffer: &mut Vec<u8>) -> std::io::Result<Outcomes> {
+fn scan_pieces(scanner: &Scanner, target: &Target, file: &mut File, buffer: &[u8]) -> std::io::Result<Outcomes> {
     let mut stream = Stream::new(scanner, PIECE);
     let mut bytes = buffer.len() as u64;
     let mut found = stream.feed(buffer);

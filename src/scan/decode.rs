@@ -206,6 +206,6 @@ mod tests {
         let data = PADDED.encode("0123456789abcdefghijklmnopqrstuvwxyz");
         let mut spans = Vec::new();
         each(data.as_bytes(), &mut |piece| spans.push(piece.outer(&(4..8))));
-        assert_eq!(spans, [5..11]);
+        assert_eq!(spans, vec![Range { start: 5, end: 11 }]);
     }
 }

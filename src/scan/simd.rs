@@ -75,20 +75,32 @@ mod x86 {
         reason = "vector loads and target features; each block argues its safety"
     )]
 
-    use super::super::table::{FOLD, Nibbles, Table};
+    use super::super::table::{FOLD, GROUPS, Nibbles, Table};
     use std::arch::x86_64::*;
 
-    /// Hands the candidates among up to 32 positions on: bit `j` of `mask` is position `base + j`.
+    /// Nibble masks in registers.
+    type Masks<V> = [[V; 4]; GROUPS];
+
+    /// Hands the candidates among 64 positions on: bit `j` of `mask` is position `base + j`.
+    ///
+    /// Takes four at a time whether there are four or not: a loop that ends
+    /// after each number of candidates is mispredicted in nearly every block.
     #[inline(always)]
-    fn confirm(table: &Table, data: &[u8], base: usize, mut mask: u32, found: &mut impl FnMut(usize)) {
+    fn confirm(table: &Table, data: &[u8], base: usize, mut mask: u64, found: &mut impl FnMut(usize)) {
         while mask != 0 {
-            let position = base + mask.trailing_zeros() as usize;
-            mask &= mask - 1;
-            if let Some(window) = data.get(position..position + 4) {
-                let folded = u32::from_le_bytes([window[0], window[1], window[2], window[3]]) | FOLD;
-                if table.in_bitmap(folded) {
-                    found(position);
-                }
+            let (mut positions, mut passed) = ([0; 4], 0u32);
+            for (i, position) in positions.iter_mut().enumerate() {
+                let there = mask != 0;
+                *position = base + (mask.trailing_zeros() & 63) as usize;
+                mask &= mask.wrapping_sub(1);
+                // The callers' blocks end 3 bytes before the data does.
+                let window = data.get(*position..*position + 4).and_then(|w| w.try_into().ok());
+                let window = window.map_or(0, u32::from_le_bytes) | FOLD;
+                passed |= u32::from(there & table.in_bitmap(window)) << i;
+            }
+            while passed != 0 {
+                found(positions[(passed.trailing_zeros() & 3) as usize]);
+                passed &= passed - 1;
             }
         }
     }
@@ -108,11 +120,11 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    fn masks_avx2(nibbles: &Nibbles) -> [[__m256i; 4]; 2] {
-        std::array::from_fn(|half| {
+    fn masks_avx2(nibbles: &Nibbles) -> Masks<__m256i> {
+        std::array::from_fn(|group| {
             std::array::from_fn(|j| {
                 // SAFETY: the pointer comes from a reference to an array of exactly 16 bytes; the load is unaligned.
-                let lane = unsafe { _mm_loadu_si128(nibbles[half][j].as_ptr().cast()) };
+                let lane = unsafe { _mm_loadu_si128(nibbles[group][j].as_ptr().cast()) };
                 _mm256_broadcastsi128_si256(lane)
             })
         })
@@ -120,80 +132,104 @@ mod x86 {
 
     #[target_feature(enable = "avx2")]
     fn run_avx2(table: &Table, data: &[u8], found: &mut impl FnMut(usize)) -> usize {
-        let (low, high) = (masks_avx2(&table.low), masks_avx2(&table.high));
-        let (nibble, zero, fold) = (
-            _mm256_set1_epi8(15),
-            _mm256_setzero_si256(),
-            _mm256_set1_epi8(FOLD as u8 as i8),
-        );
+        let masks = (masks_avx2(&table.low), masks_avx2(&table.high));
         let mut at = 0;
-        // Each round reads bytes at..at + 35.
-        while at + 35 <= data.len() {
-            let (mut first, mut second) = (_mm256_set1_epi8(-1), _mm256_set1_epi8(-1));
-            for j in 0..4 {
-                // SAFETY: j <= 3, so the 32 bytes read end at at + 35 at most, which is within `data` by the loop's
-                // condition; the load is unaligned.
-                let bytes = unsafe { _mm256_loadu_si256(data.as_ptr().add(at + j).cast()) };
-                let folded = _mm256_or_si256(bytes, fold);
-                let l = _mm256_and_si256(folded, nibble);
-                let h = _mm256_and_si256(_mm256_srli_epi16::<4>(folded), nibble);
-                let pass = |half: usize| {
-                    _mm256_and_si256(
-                        _mm256_shuffle_epi8(low[half][j], l),
-                        _mm256_shuffle_epi8(high[half][j], h),
-                    )
-                };
-                first = _mm256_and_si256(first, pass(0));
-                second = _mm256_and_si256(second, pass(1));
+        // Each round looks at 64 positions and reads bytes at..at + 67.
+        while let Some(block) = data[at..].first_chunk::<67>() {
+            let mut mask = 0;
+            for part in 0..2 {
+                mask |= u64::from(part_avx2(&masks, block, part * 32)) << (part * 32);
             }
-            let none = _mm256_cmpeq_epi8(_mm256_or_si256(first, second), zero);
-            let mask = !(_mm256_movemask_epi8(none) as u32);
-            if mask != 0 {
-                confirm(table, data, at, mask, found);
-            }
-            at += 32;
+            confirm(table, data, at, mask, found);
+            at += 64;
         }
         at
     }
 
+    /// Which of the 32 positions from `from` on pass the masks.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn part_avx2(masks: &(Masks<__m256i>, Masks<__m256i>), block: &[u8; 67], from: usize) -> u32 {
+        let nibble = _mm256_set1_epi8(15);
+        let fold = _mm256_set1_epi8(FOLD as u8 as i8);
+        let mut passed = [_mm256_set1_epi8(-1); GROUPS];
+        for j in 0..4 {
+            let bytes: &[u8; 32] = match block[from + j..].first_chunk() {
+                Some(bytes) => bytes,
+                None => return u32::MAX,
+            };
+            // SAFETY: the pointer comes from a reference to exactly 32 bytes; the load is unaligned.
+            let bytes = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
+            let folded = _mm256_or_si256(bytes, fold);
+            let low = _mm256_and_si256(folded, nibble);
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(folded), nibble);
+            for (group, passed) in passed.iter_mut().enumerate() {
+                let pass = _mm256_and_si256(
+                    _mm256_shuffle_epi8(masks.0[group][j], low),
+                    _mm256_shuffle_epi8(masks.1[group][j], high),
+                );
+                *passed = _mm256_and_si256(*passed, pass);
+            }
+        }
+        let zero = _mm256_setzero_si256();
+        let any = passed.iter().fold(zero, |any, group| _mm256_or_si256(any, *group));
+        !(_mm256_movemask_epi8(_mm256_cmpeq_epi8(any, zero)) as u32)
+    }
+
     #[target_feature(enable = "ssse3")]
-    fn masks_ssse3(nibbles: &Nibbles) -> [[__m128i; 4]; 2] {
-        std::array::from_fn(|half| {
+    fn masks_ssse3(nibbles: &Nibbles) -> Masks<__m128i> {
+        std::array::from_fn(|group| {
             std::array::from_fn(|j| {
                 // SAFETY: the pointer comes from a reference to an array of exactly 16 bytes; the load is unaligned.
-                unsafe { _mm_loadu_si128(nibbles[half][j].as_ptr().cast()) }
+                unsafe { _mm_loadu_si128(nibbles[group][j].as_ptr().cast()) }
             })
         })
     }
 
     #[target_feature(enable = "ssse3")]
     fn run_ssse3(table: &Table, data: &[u8], found: &mut impl FnMut(usize)) -> usize {
-        let (low, high) = (masks_ssse3(&table.low), masks_ssse3(&table.high));
-        let (nibble, zero, fold) = (_mm_set1_epi8(15), _mm_setzero_si128(), _mm_set1_epi8(FOLD as u8 as i8));
+        let masks = (masks_ssse3(&table.low), masks_ssse3(&table.high));
         let mut at = 0;
-        // Each round reads bytes at..at + 19.
-        while at + 19 <= data.len() {
-            let (mut first, mut second) = (_mm_set1_epi8(-1), _mm_set1_epi8(-1));
-            for j in 0..4 {
-                // SAFETY: j <= 3, so the 16 bytes read end at at + 19 at most, which is within `data` by the loop's
-                // condition; the load is unaligned.
-                let bytes = unsafe { _mm_loadu_si128(data.as_ptr().add(at + j).cast()) };
-                let folded = _mm_or_si128(bytes, fold);
-                let l = _mm_and_si128(folded, nibble);
-                let h = _mm_and_si128(_mm_srli_epi16::<4>(folded), nibble);
-                let pass =
-                    |half: usize| _mm_and_si128(_mm_shuffle_epi8(low[half][j], l), _mm_shuffle_epi8(high[half][j], h));
-                first = _mm_and_si128(first, pass(0));
-                second = _mm_and_si128(second, pass(1));
+        // Each round looks at 64 positions and reads bytes at..at + 67.
+        while let Some(block) = data[at..].first_chunk::<67>() {
+            let mut mask = 0;
+            for part in 0..4 {
+                mask |= u64::from(part_ssse3(&masks, block, part * 16)) << (part * 16);
             }
-            let none = _mm_cmpeq_epi8(_mm_or_si128(first, second), zero);
-            let mask = !(_mm_movemask_epi8(none) as u32) & 0xffff;
-            if mask != 0 {
-                confirm(table, data, at, mask, found);
-            }
-            at += 16;
+            confirm(table, data, at, mask, found);
+            at += 64;
         }
         at
+    }
+
+    /// Which of the 16 positions from `from` on pass the masks.
+    #[inline]
+    #[target_feature(enable = "ssse3")]
+    fn part_ssse3(masks: &(Masks<__m128i>, Masks<__m128i>), block: &[u8; 67], from: usize) -> u16 {
+        let nibble = _mm_set1_epi8(15);
+        let fold = _mm_set1_epi8(FOLD as u8 as i8);
+        let mut passed = [_mm_set1_epi8(-1); GROUPS];
+        for j in 0..4 {
+            let bytes: &[u8; 16] = match block[from + j..].first_chunk() {
+                Some(bytes) => bytes,
+                None => return u16::MAX,
+            };
+            // SAFETY: the pointer comes from a reference to exactly 16 bytes; the load is unaligned.
+            let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+            let folded = _mm_or_si128(bytes, fold);
+            let low = _mm_and_si128(folded, nibble);
+            let high = _mm_and_si128(_mm_srli_epi16::<4>(folded), nibble);
+            for (group, passed) in passed.iter_mut().enumerate() {
+                let pass = _mm_and_si128(
+                    _mm_shuffle_epi8(masks.0[group][j], low),
+                    _mm_shuffle_epi8(masks.1[group][j], high),
+                );
+                *passed = _mm_and_si128(*passed, pass);
+            }
+        }
+        let zero = _mm_setzero_si128();
+        let any = passed.iter().fold(zero, |any, group| _mm_or_si128(any, *group));
+        !(_mm_movemask_epi8(_mm_cmpeq_epi8(any, zero)) as u16)
     }
 }
 

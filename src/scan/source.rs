@@ -239,7 +239,9 @@ impl<'a, 'de> Reader<'a, 'de> {
 
     fn documentation(&mut self) -> String {
         let (link, line) = self.required_at("documentation");
-        if !link.is_empty() && !(link.starts_with("https://") && link.len() > 12 && !link.contains(' ')) {
+        let good = link.starts_with("https://") && link.len() > 12 && !link.contains(' ');
+        // An empty one has been complained about already.
+        if !good && !link.is_empty() {
             self.fail(line, "rule-bad-link", "documentation must be an https:// link");
         }
         link

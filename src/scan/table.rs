@@ -2,17 +2,23 @@
 //!
 //! Each keyword is represented by its rarest four-byte window, folded with
 //! `| 0x20`; a keyword of three bytes by those three and any fourth. A window
-//! must pass the nibble masks of one of 16 buckets, then one bit of a 64-Kbit
+//! must pass the nibble masks of one of 32 buckets, then one bit of a 256-Kbit
 //! bitmap, before its keyword is compared. The build script makes the tables
 //! of the shipped rules; the run-time loader those of other rules.
 
 use std::borrow::Cow;
 
-/// Nibble masks: `[half][byte of the window][nibble]`, a bit for each of 8 buckets.
-pub(crate) type Nibbles = [[[u8; 16]; 4]; 2];
+/// Groups of 8 buckets. With 16 buckets for 600 windows every fourth position of source text passed, with 32 every
+/// twelfth; comparing those costs more than the second pair of groups.
+pub(crate) const GROUPS: usize = 4;
 
-/// Words of the bitmap: 64 Kbit.
-pub(crate) const BITMAP_WORDS: usize = 1024;
+/// Nibble masks: `[group][byte of the window][nibble]`, a bit for each of the group's 8 buckets.
+pub(crate) type Nibbles = [[[u8; 16]; 4]; GROUPS];
+
+/// Words of the bitmap of full windows: 256 Kbit, so that one window in 400 that is not ours passes.
+pub(crate) const BITMAP_WORDS: usize = 4096;
+/// Words of the bitmap of open windows, which are few: 4 Kbit.
+pub(crate) const OPEN_WORDS: usize = 64;
 
 /// A keyword and the rules that it may announce.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub(crate) struct Table {
     /// A bit for each hash of a full window.
     pub(crate) bitmap: Cow<'static, [u64; BITMAP_WORDS]>,
     /// A bit for each hash of an open window's three bytes.
-    pub(crate) open_bitmap: Cow<'static, [u64; BITMAP_WORDS]>,
+    pub(crate) open_bitmap: Cow<'static, [u64; OPEN_WORDS]>,
     /// Windows of four bytes, sorted.
     pub(crate) full: Cow<'static, [Window]>,
     /// Windows of three bytes, sorted.
@@ -58,10 +64,17 @@ pub(crate) const FOLD: u32 = 0x2020_2020;
 /// What of a window counts when it is open.
 pub(crate) const OPEN_MASK: u32 = 0x00ff_ffff;
 
-/// The bitmap's bit for a folded window.
+/// The bitmap's bit for a folded window: the product's upper bits, as many as number the bitmap's bits.
 #[inline(always)]
-pub(crate) fn hash(window: u32) -> usize {
-    (window.wrapping_mul(0x9E37_79B1) >> 16) as usize
+fn bit<const WORDS: usize>(window: u32) -> (usize, u32) {
+    let bit = window.wrapping_mul(0x9E37_79B1) >> (u32::BITS - (WORDS * 64).trailing_zeros());
+    (bit as usize / 64 % WORDS, bit % 64)
+}
+
+#[inline(always)]
+fn test<const WORDS: usize>(bitmap: &[u64; WORDS], window: u32) -> bool {
+    let (word, bit) = bit::<WORDS>(window);
+    bitmap[word] >> bit & 1 == 1
 }
 
 impl Table {
@@ -73,17 +86,15 @@ impl Table {
 
     #[inline(always)]
     pub(crate) fn in_bitmap(&self, window: u32) -> bool {
-        // The hash has 16 bits, so the index is below BITMAP_WORDS.
-        let bit = |bitmap: &[u64; BITMAP_WORDS], hash: usize| bitmap[(hash >> 6) & (BITMAP_WORDS - 1)] >> (hash & 63);
-        (bit(&self.bitmap, hash(window)) | bit(&self.open_bitmap, hash(window & OPEN_MASK))) & 1 == 1
+        test(&self.bitmap, window) | test(&self.open_bitmap, window & OPEN_MASK)
     }
 
     fn in_buckets(&self, window: u32) -> bool {
         let bytes = window.to_le_bytes();
-        (0..2).any(|half| {
+        (0..GROUPS).any(|group| {
             let passes = |j: usize| {
                 let (low, high) = (usize::from(bytes[j] & 15), usize::from(bytes[j] >> 4));
-                self.low[half][j][low] & self.high[half][j][high]
+                self.low[group][j][low] & self.high[group][j][high]
             };
             passes(0) & passes(1) & passes(2) & passes(3) != 0
         })
@@ -105,9 +116,10 @@ fn equal(sorted: &[Window], key: u32) -> impl Iterator<Item = &Window> {
 /// * `rules`: each rule's keywords, of 3 to 255 ASCII bytes, by rule number.
 pub(crate) fn build(rules: &[&[String]]) -> Table {
     let keywords = collect(rules);
+    let common = common();
     let mut windows: Vec<(Pattern, Window)> = Vec::new();
     for (number, keyword) in keywords.iter().enumerate() {
-        let (pattern, offset) = rarest(keyword.text.as_bytes());
+        let (pattern, offset) = rarest(keyword.text.as_bytes(), &common);
         let window = Window {
             key: pattern.key(),
             keyword: number as u16,
@@ -118,7 +130,7 @@ pub(crate) fn build(rules: &[&[String]]) -> Table {
     let mut patterns: Vec<Pattern> = windows.iter().map(|(pattern, _)| *pattern).collect();
     patterns.sort();
     patterns.dedup();
-    let (low, high) = masks(&distribute(&patterns));
+    let (low, high) = masks(&distribute(&patterns, &common));
     let side = |open: bool| {
         let chosen = windows.iter().filter(|(p, _)| p.open == open).map(|(_, w)| w.clone());
         let mut chosen: Vec<Window> = chosen.collect();
@@ -166,14 +178,42 @@ impl Pattern {
         u32::from_le_bytes(self.bytes)
     }
 
-    fn probability(self) -> f64 {
+    fn probability(self, common: &[Gram]) -> f64 {
         let count = if self.open { 3 } else { 4 };
-        self.bytes[..count].iter().map(|b| frequency(*b)).product()
+        let product: f64 = self.bytes[..count].iter().map(|b| frequency(*b)).product();
+        let same = common.iter().filter(|gram| gram.bytes[..count] == self.bytes[..count]);
+        product.min(1e-5) + same.map(|gram| gram.frequency).sum::<f64>()
     }
 }
 
+/// A common window of ordinary text.
+struct Gram {
+    bytes: [u8; 4],
+    frequency: f64,
+}
+
+/// The 1,500 most common windows, which make two fifths of ordinary text.
+///
+/// Bytes are not independent: without these, `link` of `linkedin` and `tabl`
+/// of `airtable` would pass for rare.
+fn common() -> Vec<Gram> {
+    let line = |line: &str| {
+        let (bytes, count) = line.split_at_checked(4)?;
+        let bytes: Vec<u8> = bytes.bytes().map(|b| b | 0x20).collect();
+        Some(Gram {
+            bytes: bytes.try_into().ok()?,
+            frequency: count.trim().parse::<f64>().ok()? / 1e6,
+        })
+    };
+    include_str!("common.txt")
+        .lines()
+        .filter(|l| !l.starts_with("# "))
+        .filter_map(line)
+        .collect()
+}
+
 /// The rarest window of a keyword, and where it stands.
-fn rarest(keyword: &[u8]) -> (Pattern, usize) {
+fn rarest(keyword: &[u8], common: &[Gram]) -> (Pattern, usize) {
     let folded: Vec<u8> = keyword.iter().map(|b| b | 0x20).collect();
     let open = folded.len() < 4;
     let width = if open { 3 } else { 4 };
@@ -181,7 +221,7 @@ fn rarest(keyword: &[u8]) -> (Pattern, usize) {
     for (offset, window) in folded.windows(width).enumerate() {
         let mut pattern = Pattern { bytes: [0; 4], open };
         pattern.bytes[..width].copy_from_slice(window);
-        let probability = pattern.probability();
+        let probability = pattern.probability(common);
         if probability < best.2 {
             best = (pattern, offset, probability);
         }
@@ -208,58 +248,57 @@ fn frequency(byte: u8) -> f64 {
     f64::from(count) / 100_000.0
 }
 
-/// How likely a bucket is to admit a window of ordinary text.
-fn admission(bucket: &[Pattern]) -> f64 {
+/// How likely a bucket is to admit a window of ordinary text: of the common windows, and of any others.
+fn admission(bucket: &[Pattern], common: &[Gram]) -> f64 {
     if bucket.is_empty() {
         return 0.0;
     }
-    (0..4)
-        .map(|j| {
-            if j == 3 && bucket.iter().any(|p| p.open) {
-                return 1.0;
-            }
-            let (mut low, mut high) = (0u16, 0u16);
-            for pattern in bucket {
-                low |= 1 << (pattern.bytes[j] & 15);
-                high |= 1 << (pattern.bytes[j] >> 4);
-            }
-            let passes = |b: u8| low >> (b & 15) & 1 == 1 && high >> (b >> 4) & 1 == 1;
-            (0..=u8::MAX).filter(|b| passes(*b)).map(frequency).sum::<f64>()
-        })
-        .product()
+    let passes: [[bool; 256]; 4] = std::array::from_fn(|j| {
+        let (mut low, mut high) = (0u16, 0u16);
+        for pattern in bucket {
+            let any = j == 3 && pattern.open;
+            low |= if any { u16::MAX } else { 1 << (pattern.bytes[j] & 15) };
+            high |= if any { u16::MAX } else { 1 << (pattern.bytes[j] >> 4) };
+        }
+        std::array::from_fn(|b| low >> (b & 15) & 1 == 1 && high >> (b >> 4) & 1 == 1)
+    });
+    let all = |gram: &&Gram| gram.bytes.iter().zip(&passes).all(|(b, pass)| pass[usize::from(*b)]);
+    let known: f64 = common.iter().filter(all).map(|gram| gram.frequency).sum();
+    let each = passes.iter().map(|pass| {
+        let folded = (0x20..0x40).chain(0x60..0x80u8);
+        folded.filter(|b| pass[usize::from(*b)]).map(frequency).sum::<f64>()
+    });
+    known + 0.6 * each.product::<f64>()
 }
 
-/// Distributes the windows over 16 buckets so that few windows of ordinary text pass: greedily, then refined.
-fn distribute(patterns: &[Pattern]) -> Vec<Vec<Pattern>> {
-    let mut buckets = vec![Vec::new(); 16];
-    let mut cost = vec![0.0; 16];
-    let mut order = patterns.to_vec();
-    order.sort_by(|a, b| b.probability().total_cmp(&a.probability()).then(a.cmp(b)));
-    for pattern in order {
-        put(&mut buckets, &mut cost, pattern, None);
+/// Distributes the windows over 32 buckets so that few windows of ordinary text pass: greedily, then refined.
+fn distribute(patterns: &[Pattern], common: &[Gram]) -> Vec<Vec<Pattern>> {
+    let mut buckets = vec![Vec::new(); 8 * GROUPS];
+    let mut cost = vec![0.0; 8 * GROUPS];
+    let mut order: Vec<(f64, Pattern)> = patterns.iter().map(|p| (p.probability(common), *p)).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    for (_, pattern) in order {
+        put(&mut buckets, &mut cost, pattern, common);
     }
-    for _ in 0..2 {
-        for from in 0..buckets.len() {
-            for pattern in buckets[from].clone() {
-                buckets[from].retain(|p| *p != pattern);
-                cost[from] = admission(&buckets[from]);
-                put(&mut buckets, &mut cost, pattern, Some(from));
-            }
+    for from in (0..buckets.len()).chain(0..buckets.len()) {
+        for pattern in buckets[from].clone() {
+            buckets[from].retain(|p| *p != pattern);
+            cost[from] = admission(&buckets[from], common);
+            put(&mut buckets, &mut cost, pattern, common);
         }
     }
     buckets
 }
 
-/// Puts a window where it costs least; it leaves `home` only for a real gain.
-fn put(buckets: &mut [Vec<Pattern>], cost: &mut [f64], pattern: Pattern, home: Option<usize>) {
+/// Puts a window where it costs least.
+fn put(buckets: &mut [Vec<Pattern>], cost: &mut [f64], pattern: Pattern, common: &[Gram]) {
     let mut best = (f64::INFINITY, 0, 0.0);
     for i in 0..buckets.len() {
         buckets[i].push(pattern);
-        let with = admission(&buckets[i]);
+        let with = admission(&buckets[i], common);
         buckets[i].pop();
-        let gain = if home == Some(i) { 1e-12 } else { 0.0 };
-        if with - cost[i] - gain < best.0 {
-            best = (with - cost[i] - gain, i, with);
+        if with - cost[i] < best.0 {
+            best = (with - cost[i], i, with);
         }
     }
     buckets[best.1].push(pattern);
@@ -267,17 +306,17 @@ fn put(buckets: &mut [Vec<Pattern>], cost: &mut [f64], pattern: Pattern, home: O
 }
 
 fn masks(buckets: &[Vec<Pattern>]) -> (Nibbles, Nibbles) {
-    let (mut low, mut high) = ([[[0; 16]; 4]; 2], [[[0; 16]; 4]; 2]);
+    let (mut low, mut high) = ([[[0; 16]; 4]; GROUPS], [[[0; 16]; 4]; GROUPS]);
     for (i, bucket) in buckets.iter().enumerate() {
-        let (half, bit) = (i / 8, 1u8 << (i % 8));
+        let (group, bit) = (i / 8, 1u8 << (i % 8));
         for pattern in bucket {
             for j in 0..4 {
                 if j == 3 && pattern.open {
-                    low[half][j].iter_mut().for_each(|m| *m |= bit);
-                    high[half][j].iter_mut().for_each(|m| *m |= bit);
+                    low[group][j].iter_mut().for_each(|m| *m |= bit);
+                    high[group][j].iter_mut().for_each(|m| *m |= bit);
                 } else {
-                    low[half][j][usize::from(pattern.bytes[j] & 15)] |= bit;
-                    high[half][j][usize::from(pattern.bytes[j] >> 4)] |= bit;
+                    low[group][j][usize::from(pattern.bytes[j] & 15)] |= bit;
+                    high[group][j][usize::from(pattern.bytes[j] >> 4)] |= bit;
                 }
             }
         }
@@ -286,11 +325,11 @@ fn masks(buckets: &[Vec<Pattern>]) -> (Nibbles, Nibbles) {
 }
 
 /// A bit for the hash of each pattern that is open, or of each that is not.
-fn bitmap(patterns: &[Pattern], open: bool) -> [u64; BITMAP_WORDS] {
-    let mut bitmap = [0; BITMAP_WORDS];
+fn bitmap<const WORDS: usize>(patterns: &[Pattern], open: bool) -> [u64; WORDS] {
+    let mut bitmap = [0; WORDS];
     for pattern in patterns.iter().filter(|pattern| pattern.open == open) {
-        let bit = hash(pattern.key());
-        bitmap[bit >> 6] |= 1 << (bit & 63);
+        let (word, bit) = bit::<WORDS>(pattern.key());
+        bitmap[word] |= 1 << bit;
     }
     bitmap
 }

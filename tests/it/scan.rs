@@ -1,5 +1,7 @@
 //! The scan core and its command from outside: what is found where, and that no secret is ever printed.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+
 use lychgate::cmd::error::{CommandError, Outcome};
 use lychgate::cmd::output::Output;
 use lychgate::cmd::scan::{self, ScanArgs};
@@ -327,7 +329,7 @@ fn planted() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => any::<u64>().prop_map(|n| token(n).into_bytes()),
         4 => any::<u64>().prop_map(|n| format!("sq-{n:016x}").into_bytes()),
-        2 => any::<u64>().prop_map(|n| token(n)[..20].as_bytes().to_vec()),
+        2 => any::<u64>().prop_map(|n| token(n).as_bytes()[..20].to_vec()),
         1 => Just(b"acme_acme_sq-sq-".to_vec()),
         2 => "[ -~\n]{0,80}".prop_map(String::into_bytes),
         1 => prop::collection::vec(any::<u8>(), 0..60),

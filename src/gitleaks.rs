@@ -41,21 +41,34 @@ pub struct Config {
 pub fn render(rules: &[Rule]) -> String {
     let mut out = String::new();
     for rule in rules {
+        let level = |value: Result<String, serde_json::Error>| value.unwrap_or_default();
         let texts = |texts: &[String]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
         // Cut in the middle, so that no scanner takes the example for a secret.
-        let examples: Vec<String> = rule.examples.iter().map(|text| cut(text)).collect();
+        let cut = |texts: &[String]| texts.iter().map(|text| cut(text)).collect::<Vec<_>>();
         out.push_str("[[rule]]\n");
-        for (key, value) in [("id", &rule.id), ("provider", &rule.provider), ("kind", &rule.kind)] {
-            out.push_str(&format!("{key} = {}\n", quoted(value)));
+        let mut key = |key: &str, value: String| out.push_str(&format!("{key} = {value}\n"));
+        key("id", quoted(&rule.id));
+        key("provider", quoted(&rule.provider));
+        key("kind", quoted(&rule.kind));
+        key("severity", level(serde_json::to_string(&rule.severity)));
+        key("confidence", level(serde_json::to_string(&rule.confidence)));
+        key("documentation", quoted(&rule.documentation));
+        if let Some(revoke) = &rule.revoke {
+            key("revoke", quoted(revoke));
         }
-        out.push_str("severity = \"high\"\nconfidence = \"medium\"\n");
-        out.push_str(&format!("documentation = {}\n", quoted(&rule.documentation)));
-        out.push_str(&format!("regex = {}\n", quoted(&rule.regex)));
-        out.push_str(&format!("keywords = [{}]\n", texts(&rule.keywords)));
+        key("regex", quoted(&rule.regex));
+        key("keywords", format!("[{}]", texts(&rule.keywords)));
+        if let Some(checksum) = &rule.checksum {
+            key("checksum", quoted(checksum));
+        }
         if rule.entropy > 0.0 {
-            out.push_str(&format!("entropy = {:?}\n", rule.entropy));
+            key("entropy", format!("{:?}", rule.entropy));
         }
-        out.push_str(&format!("examples = [{}]\n\n", texts(&examples)));
+        key("examples", format!("[{}]", texts(&cut(&rule.examples))));
+        if !rule.counterexamples.is_empty() {
+            key("counterexamples", format!("[{}]", texts(&cut(&rule.counterexamples))));
+        }
+        out.push('\n');
     }
     out
 }

@@ -73,9 +73,8 @@ impl Gate {
     /// As [`Gate::open`].
     pub fn whole(git_dir: &Path) -> Result<Self, Outage> {
         let layout = locate::Layout::of(git_dir)?;
-        let own = quarantine::Quarantine::open(&layout.objects, layout.hash)?;
         Ok(Self {
-            store: store::Store::open(&layout, Some(own))?,
+            store: store::Store::whole(&layout)?,
             refs: layout.refs(),
         })
     }

@@ -240,7 +240,6 @@ pub fn run(args: &ScanArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     let mut report = sources(args, &eye, out)?;
     report.rule_set = setup.rules().digest().to_owned();
     let least = Confidence::from(args.min_confidence);
-    report.findings.retain(|item| !setup.disabled.contains(&item.rule));
     let all = report.findings.len();
     report.findings.retain(|item| item.confidence >= least);
     report.less_sure = (all - report.findings.len()) as u64;

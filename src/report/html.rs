@@ -55,7 +55,7 @@ fn row(item: &Item) -> String {
         what.push_str(&format!("<pre>{}</pre>", escaped(excerpt)));
     }
     if let Some(revoke) = &item.revoke {
-        what.push_str(&format!("<br>Revoke: {}", link(revoke)));
+        what.push_str(&format!("<div>Revoke: {}</div>", link(revoke)));
     }
     let mut place = escaped(&item.place());
     if let Some(fingerprint) = &item.fingerprint {

@@ -94,7 +94,8 @@ pub(super) fn is_bundle(path: &Path) -> bool {
 
 /// Scans every object of a repository.
 pub(super) fn history(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report, CommandError> {
-    let gate = Gate::whole(&git_dir(path)?)?;
+    let dir = git_dir(path)?;
+    let gate = Gate::whole(&dir)?;
     let mut updates = Vec::new();
     for (name, new) in gate.refs("refs/")? {
         updates.push(RefUpdate {
@@ -103,7 +104,7 @@ pub(super) fn history(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report
             new,
         });
     }
-    let known = vec![Vec::new(); updates.len()];
+    let known = vec![beyond_shallow(&gate, &dir)?; updates.len()];
     let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
         let seen = gate.inspect(&updates, &known, &bounds(), visitor)?;
         Ok(Seen {
@@ -114,6 +115,17 @@ pub(super) fn history(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report
         })
     })?;
     report(eye, &gate, seen)
+}
+
+/// The parents that a shallow clone lacks: its history ends before them.
+/// <https://git-scm.com/docs/gitformat-shallow>
+fn beyond_shallow(gate: &Gate, dir: &Path) -> Result<Vec<Oid>, CommandError> {
+    let listed = std::fs::read_to_string(dir.join("shallow")).unwrap_or_default();
+    let mut beyond = Vec::new();
+    for commit in listed.lines().filter_map(|line| line.parse::<Oid>().ok()) {
+        beyond.extend(crate::git::commit_head(&gate.object(commit)?.data).parents);
+    }
+    Ok(beyond)
 }
 
 /// Scans what a range of commits brings.

@@ -5,7 +5,8 @@ use super::super::output::Output;
 use crate::baseline;
 use crate::gitleaks::{self, Allow, Config, Ignored};
 use crate::report::Report;
-use crate::scan::{FingerprintKey, RuleSet};
+use crate::rule::Rule;
+use crate::scan::{FingerprintKey, RuleSet, source};
 use std::collections::HashSet;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -19,8 +20,8 @@ pub(in crate::cmd) struct Setup {
     /// None: the shipped rules as they are.
     made: Option<RuleSet>,
     pub(super) allow: Allow,
-    /// Rules whose findings do not count.
-    pub(super) disabled: HashSet<String>,
+    /// Shipped rules that are turned off or replaced.
+    disabled: HashSet<String>,
 }
 
 impl Setup {
@@ -54,13 +55,25 @@ impl Setup {
                 files.push((path.display().to_string(), gitleaks::render(&config.rules)));
             }
         }
-        if !files.is_empty() {
+        if !files.is_empty() || !this.disabled.is_empty() {
+            let fewer = gitleaks::render(&this.shipped());
+            let base = match (shipped, this.disabled.is_empty()) {
+                (true, true) => RuleSet::builtin_sources(),
+                (true, false) => &[("shipped rules", fewer.as_str())],
+                (false, _) => &[],
+            };
             let own = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-            let base = if shipped { RuleSet::builtin_sources() } else { &[] };
             let all: Vec<(&str, &str)> = base.iter().copied().chain(own).collect();
             this.made = Some(rule_set(&all)?);
         }
         Ok(this)
+    }
+
+    /// The shipped rules that are not turned off.
+    fn shipped(&self) -> Vec<Rule> {
+        let mut rules = source::parse(RuleSet::builtin_sources()).unwrap_or_default();
+        rules.retain(|rule| !self.disabled.contains(&rule.id));
+        rules
     }
 
     /// Settles which shipped rules an imported configuration turns off or replaces.
@@ -71,9 +84,10 @@ impl Setup {
                 let note = format!("disabledRules: no rule here is called {id:?}");
                 config.not_honoured.push(note);
             }
-            self.disabled.insert(id.clone());
         }
-        config.rules.retain(|rule| !self.disabled.contains(&rule.id));
+        config.rules.retain(|rule| !config.disabled.contains(&rule.id));
+        self.disabled
+            .extend(config.disabled.iter().filter(|id| ours.contains(id.as_str())).cloned());
         for rule in &mut config.rules {
             if ours.contains(rule.id.as_str()) {
                 self.disabled.insert(rule.id.clone());

@@ -127,7 +127,7 @@ pub struct Note {
 pub struct Report {
     /// SHA-256 of the rule set, hex.
     pub rule_set: String,
-    /// Files, links and names' targets that were read.
+    /// Files, links and names' targets that were read; of a repository, objects.
     pub files: u64,
     /// Bytes that were read.
     pub bytes: u64,

@@ -187,7 +187,7 @@ pub(super) fn bundle(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report,
             "+refs/*:refs/*",
         ],
     ] {
-        let done = program::run(scratch.path(), args)?;
+        let done = program::run_in(scratch.path(), args)?;
         if !done.status.success() {
             return Err(refused(&done.stderr));
         }

@@ -10,7 +10,6 @@ use lychgate::baseline::{Baseline, Line, Origin};
 use lychgate::gitleaks;
 use lychgate::scan::source;
 use serde_json::Value;
-use std::path::Path;
 use std::process::Stdio;
 
 /// A token of a shipped rule, different for each number.
@@ -460,12 +459,7 @@ fn sarif_is_valid_under_the_standards_schema() {
     let clone = Clone::new();
     clone.commit("a.txt", &token(1));
     let name = awkward(&clone);
-    let judges = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/judges");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/judges.sh");
-    let path = std::env::var_os("PATH").unwrap();
-    let mut setup = clone.scratch.command("sh");
-    setup.arg(script).arg(&judges).env("PATH", path);
-    Run::of(&mut setup).ok();
+    let judges = crate::attest::judges();
     let judge = "import json, sys, jsonschema; \
         schema, log = (json.load(open(p)) for p in sys.argv[1:3]); \
         jsonschema.validators.validator_for(schema)(schema).validate(log)";

@@ -83,6 +83,11 @@ pub struct CompletionArgs {
 pub fn main(arguments: Vec<String>) -> u8 {
     let mut out = Output::standard();
     let result = dispatch(arguments, &mut out);
+    finish(result, &mut out)
+}
+
+/// Prints what is left to say and gives the exit code.
+fn finish(result: Result<Outcome, CommandError>, out: &mut Output) -> u8 {
     out.flush();
     match result {
         Ok(Outcome::Yes) => 0,

@@ -14,6 +14,7 @@ pub mod output;
 pub mod process;
 pub mod publish;
 pub mod reopen;
+pub mod rules;
 pub mod scan;
 pub mod settle;
 pub mod verify;
@@ -41,8 +42,10 @@ enum Command {
     Hook(HookArgs),
     /// Judge, before pushing, what would be pushed: the server's verdict.
     Check(check::CheckArgs),
-    /// Scan files and folders for secrets.
-    Scan(scan::ScanArgs),
+    /// Scan files, folders and Git repositories for secrets.
+    Scan(Box<scan::ScanArgs>),
+    /// List, test and import detection rules.
+    Rules(rules::RulesArgs),
     /// Verify the entry attestation of a revision, or of a bundle file.
     Verify(verify::VerifyArgs),
     /// Re-open, revoke or close entries after a signal.
@@ -80,6 +83,11 @@ pub struct CompletionArgs {
 pub fn main(arguments: Vec<String>) -> u8 {
     let mut out = Output::standard();
     let result = dispatch(arguments, &mut out);
+    finish(result, &mut out)
+}
+
+/// Prints what is left to say and gives the exit code.
+fn finish(result: Result<Outcome, CommandError>, out: &mut Output) -> u8 {
     out.flush();
     match result {
         Ok(Outcome::Yes) => 0,
@@ -112,6 +120,7 @@ fn dispatch(arguments: Vec<String>, out: &mut Output) -> Result<Outcome, Command
         Command::Hook(args) => hook::run(&args.name, &args.args, now, out),
         Command::Check(args) => check::run(&args, now, out),
         Command::Scan(args) => scan::run(&args, out),
+        Command::Rules(args) => rules::run(&args, out),
         Command::Verify(args) => verify::run(&args, now, out),
         Command::Reopen(args) => reopen::run(&args, now, out),
         Command::Keys(args) => keys::run(&args, now, out),

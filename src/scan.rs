@@ -10,6 +10,25 @@
 //!   └─ place: overlaps, lines, excerpts
 //! ```
 //!
+//! Embedding it: a rule set and a key make a scanner, which serves all threads.
+//!
+//! ```
+//! use lychgate::scan::{FingerprintKey, RuleSet, Scanner};
+//!
+//! let key = FingerprintKey::new(Box::new([7; 32]));
+//! let scanner = Scanner::new(RuleSet::builtin(), &key);
+//! let text = ["token = gl", "pat-byrL9ThHtIuNaXgHOxFS"].concat();
+//! let found = scanner.scan(text.as_bytes());
+//! assert_eq!((found[0].rule.as_str(), found[0].span.start), ("gitlab-pat", 8));
+//! assert_eq!(found[0].excerpt, "token = [secret]");
+//! // What may be large or never end: in pieces, with the same matches.
+//! let mut stream = lychgate::scan::stream::Stream::new(&scanner, 1 << 20);
+//! let mut found = stream.feed(b"nothing here\n");
+//! found.extend(stream.feed(text.as_bytes()));
+//! found.extend(stream.finish());
+//! assert_eq!(found[0].span.start_line, 2);
+//! ```
+//!
 //! Bounds: a match may reach [`shape::OPEN`] bytes (64 KiB for armored blocks)
 //! round its keyword where its expression sets no smaller bound; a decoded
 //! piece has at most 1 MiB; one text yields at most 10,000 matches, and a

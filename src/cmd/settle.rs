@@ -140,7 +140,9 @@ pub fn start(home: &Home) -> Result<(), Outage> {
         why: e.to_string(),
         next: "run: lychgate settle --repo <this repository>".into(),
     };
-    let program = std::env::current_exe().map_err(fail)?;
+    let own = std::env::current_exe().map_err(fail)?;
+    // `lychgate-hook` stands beside `lychgate`, which has all that this work needs.
+    let program = own.with_file_name("lychgate");
     #[expect(
         clippy::disallowed_methods,
         reason = "the command starts itself again, in the background"

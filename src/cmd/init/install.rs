@@ -325,7 +325,7 @@ fn move_aside(hooks: &Path, hook: &str) -> Result<Step, CommandError> {
 fn install_hook(hooks: &Path, hook: &str, program: &Path) -> Result<Step, CommandError> {
     let path = hooks.join(hook);
     let chained = fs::symlink_metadata(hooks.join(format!("{hook}{CHAINED}"))).is_ok();
-    let text = hook_file::text(hook, &program.to_string_lossy(), chained);
+    let text = hook_file::text(hook, &hook_file::program_for(hook, program).to_string_lossy(), chained);
     let mode = |path: &Path| fs::symlink_metadata(path).map(|meta| meta.permissions().mode() & 0o777);
     let same = fs::read_to_string(&path).is_ok_and(|there| there == text) && mode(&path).is_ok_and(|m| m == 0o755);
     if !same {

@@ -39,6 +39,7 @@ mod decode;
 mod engine;
 mod escapes;
 mod evidence;
+mod explain;
 mod joined;
 mod likeness;
 mod place;
@@ -57,6 +58,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretBox};
 use std::ops::Range;
 
+pub use explain::{Explanation, MAX_PLACES, explain};
 pub use place::{MASK, MAX_EXCERPT};
 pub use rules::RuleSet;
 

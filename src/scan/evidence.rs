@@ -84,6 +84,50 @@ pub(crate) fn judge(entry: &Entry, secret: &[u8]) -> Option<(Confidence, bool)> 
     }
 }
 
+/// What each piece of evidence says of a secret, one line each; [`judge`] draws the same conclusions.
+pub(crate) fn account(entry: &Entry, secret: &[u8]) -> Vec<String> {
+    let mut lines = vec![format!("the rule starts from confidence {:?}", entry.confidence).to_lowercase()];
+    let bits = entropy(secret);
+    if entry.entropy > 0.0 {
+        let verdict = if bits < entry.entropy {
+            "too even: no finding"
+        } else {
+            "enough"
+        };
+        lines.push(format!(
+            "entropy {bits:.2} of at least {:.2} bits a character: {verdict}",
+            entry.entropy
+        ));
+    }
+    let dropped = if entry.generic { "no finding" } else { "lowers to low" };
+    let mut say = |holds: bool, what: &str, so: &str| {
+        if holds {
+            lines.push(format!("{what}: {so}"));
+        }
+    };
+    say(
+        documented(secret),
+        "an example of the provider's documentation",
+        "no finding",
+    );
+    say(reference(secret), "a template or a reference", dropped);
+    say(worded(secret), "a placeholder's word", dropped);
+    say(repeated(secret), "one character repeated", dropped);
+    let at_most = if entry.generic { "no finding" } else { "at most medium" };
+    say(sequential(secret), "a sequence of characters", at_most);
+    if let Some(check) = entry.check {
+        let name = format!("structure ({check:?})").to_lowercase();
+        let so = match check.judge(secret) {
+            Structure::Confirmed => "confirmed: high",
+            Structure::Possible => "possible: as it was",
+            Structure::Refuted => "refuted: low",
+            Structure::Absent => "words, a path, a number or a reference: no finding",
+        };
+        say(true, &name, so);
+    }
+    lines
+}
+
 /// Shannon entropy, bits per byte.
 pub(crate) fn entropy(text: &[u8]) -> f64 {
     let mut counts = [0u32; 256];

@@ -129,3 +129,31 @@ fn keywords_are_in_every_match_as_far_as_can_be_shown() {
         unproved.join(", ")
     );
 }
+
+#[test]
+fn an_explanation_names_each_piece_of_evidence_and_not_the_secret() {
+    let scratch = crate::support::Scratch::new();
+    let secret = "9f1182d0ffd81457d8fe1ffca4c33e5adb24e221";
+    std::fs::write(
+        scratch.path("a.txt"),
+        format!("x\ntrello_token = {secret}\ntrello_token = settings.token_provider\n"),
+    )
+    .unwrap();
+    let run = scratch
+        .run(crate::support::LYCHGATE, &["rules", "explain", "trello-key", "a.txt"])
+        .ends_with(1);
+    for part in [
+        "trello-key: Trello API key or token",
+        "line 2, column 16",
+        "structure (random): possible: as it was",
+        "  = medium",
+        "words, a path, a number or a reference: no finding",
+        "  = no finding",
+    ] {
+        assert!(run.stdout.contains(part), "{part} in:\n{}", run.stdout);
+    }
+    assert!(!run.stdout.contains(secret));
+    scratch
+        .run(crate::support::LYCHGATE, &["rules", "explain", "no-such-rule"])
+        .ends_with(2);
+}

@@ -1,4 +1,4 @@
-//! `lychgate rules`: lists, tests and imports detection rules.
+//! `lychgate rules`: lists, explains, tests and imports detection rules.
 
 use super::error::{CommandError, Outcome};
 use super::output::{Format, Output};
@@ -29,6 +29,16 @@ pub enum RulesAction {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Say what a rule looks for and, of a file, where it matches and what speaks for and against each match
+    Explain {
+        /// The rule's id
+        id: String,
+        /// The file to look into; at most 16 MiB
+        file: Option<PathBuf>,
+        /// A folder of rule files (*.toml)
+        #[arg(long, value_name = "DIR")]
+        rules: Option<PathBuf>,
+    },
     /// Run the examples and counter-examples of a folder's rules
     Test {
         /// A folder of rule files (*.toml)
@@ -41,15 +51,16 @@ pub enum RulesAction {
     },
 }
 
-/// Lists, tests or imports.
+/// Lists, explains, tests or imports.
 ///
-/// [`Outcome::No`] if a rule fails its examples.
+/// [`Outcome::No`] if a rule fails its examples, or what is explained is found.
 ///
 /// # Errors
-/// `rules-unreadable`, `rules-not-valid`, `import-unreadable`, `import-not-valid`.
+/// `rule-unknown`, `path-unreadable`, `rules-unreadable`, `rules-not-valid`, `import-unreadable`, `import-not-valid`.
 pub fn run(args: &RulesArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     match &args.action {
         RulesAction::List { rules, format } => list(rules.as_deref(), *format, out),
+        RulesAction::Explain { id, file, rules } => explain(id, file.as_deref(), rules.as_deref(), out),
         RulesAction::Test { folder } => test(folder, out),
         RulesAction::Import { file } => import(file, out),
     }
@@ -85,6 +96,84 @@ fn list(folder: Option<&Path>, format: Format, out: &mut Output) -> Result<Outco
         }
     }
     Ok(Outcome::Yes)
+}
+
+/// Most bytes of a file that is explained.
+const MAX_EXPLAINED: u64 = 16 << 20;
+
+fn explain(id: &str, file: Option<&Path>, folder: Option<&Path>, out: &mut Output) -> Result<Outcome, CommandError> {
+    let own = folder.map(setup::rule_files).transpose()?.unwrap_or_default();
+    let files = [RuleSet::builtin_sources(), &borrowed(&own)].concat();
+    let Some(rule) = parsed(&files)?.into_iter().find(|rule| rule.id == id) else {
+        let what = format!("there is no rule {id}");
+        return Err(CommandError::usage("rule-unknown", what, "see lychgate rules list"));
+    };
+    describe(&rule, out);
+    let Some(path) = file else {
+        return Ok(Outcome::Yes);
+    };
+    let text = explained(path)?;
+    let set = setup::rule_set(&[("rule", &gitleaks::render(std::slice::from_ref(&rule)))])?;
+    let places = crate::scan::explain(&set, id, &text).unwrap_or_default();
+    if places.is_empty() {
+        out.line("nothing in the file has this form");
+    }
+    let mut found = false;
+    for place in &places {
+        let before = &text[..place.secret.start];
+        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+        out.line(format_args!(
+            "line {line}, column {column}: {} bytes matched, the secret is {} of them",
+            place.matched.len(),
+            place.secret.len()
+        ));
+        place
+            .evidence
+            .iter()
+            .for_each(|piece| out.line(format_args!("  - {piece}")));
+        let level = json!(place.confidence);
+        out.line(format_args!("  = {}", level.as_str().unwrap_or("no finding")));
+        found |= place.confidence.is_some();
+    }
+    Ok(if found { Outcome::No } else { Outcome::Yes })
+}
+
+/// What a rule looks for.
+fn describe(rule: &Rule, out: &mut Output) {
+    let (severity, confidence) = (json!(rule.severity), json!(rule.confidence));
+    out.line(format_args!("{}: {} {}", rule.id, rule.provider, rule.kind));
+    for (name, text) in [
+        ("severity", severity.as_str().unwrap_or_default()),
+        ("confidence", confidence.as_str().unwrap_or_default()),
+        ("documentation", &rule.documentation),
+        ("revoke", rule.revoke.as_deref().unwrap_or("not known")),
+        ("keywords", &rule.keywords.join(" ")),
+        ("structure", rule.checksum.as_deref().unwrap_or("none")),
+        ("expression", &rule.regex),
+    ] {
+        out.line(format_args!("  {name:<14}{text}"));
+    }
+}
+
+/// The bytes of a file to explain.
+fn explained(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CommandError> {
+    let mut text = zeroize::Zeroizing::new(Vec::new());
+    let read = std::fs::File::open(path)
+        .and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_EXPLAINED + 1), &mut text));
+    match read {
+        Ok(size) if size as u64 <= MAX_EXPLAINED => Ok(text),
+        Ok(_) => Err(CommandError::usage(
+            "path-unreadable",
+            format!("{}: larger than {MAX_EXPLAINED} bytes", path.display()),
+            "give the part that matters",
+        )),
+        Err(e) => Err(CommandError::usage(
+            "path-unreadable",
+            format!("{}: {e}", path.display()),
+            "name a file that can be read",
+        )),
+    }
 }
 
 fn test(folder: &Path, out: &mut Output) -> Result<Outcome, CommandError> {

@@ -61,7 +61,11 @@ fn program_of(text: &str) -> Option<PathBuf> {
 /// The program that runs a hook: the lean one beside `program` for the hooks after the decision, if it is there.
 pub(super) fn program_for(hook: &str, program: &Path) -> PathBuf {
     let lean = program.with_file_name("lychgate-hook");
-    if hook != "pre-receive" && lean.is_file() { lean } else { program.to_owned() }
+    if hook != "pre-receive" && lean.is_file() {
+        lean
+    } else {
+        program.to_owned()
+    }
 }
 
 /// The text of a hook file.

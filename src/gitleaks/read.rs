@@ -10,6 +10,9 @@ use toml_span::value::{Table, Value, ValueInner};
 /// Where the format is described; the link of imported rules, which have none.
 const FORMAT: &str = "https://github.com/gitleaks/gitleaks#configuration";
 
+/// Longest expression: a few bytes below our own limit, for the name of a group.
+const MAX_REGEX: usize = 8000;
+
 /// Reads a configuration.
 ///
 /// * `file`: its name, only quoted in messages.
@@ -179,7 +182,9 @@ impl<'t> Reader<'t> {
             self.allowlist(list, line, Some(&id));
         }
         let description = self.string(&mut table, "description").map(|(text, _)| text);
-        let kind = description.filter(|text| !text.trim().is_empty()).unwrap_or(name);
+        let kind = description
+            .filter(|text| !text.trim().is_empty())
+            .unwrap_or_else(|| id.clone());
         table.remove("tags");
         let given: Vec<String> = self
             .strings(&mut table, "keywords")
@@ -326,6 +331,9 @@ fn kebab(name: &str) -> String {
 
 /// Adds what our form needs and theirs does not have: keywords and an example.
 fn complete(mut rule: Rule, group: Option<&ValueInner<'_>>) -> Result<Rule, String> {
+    if rule.regex.len() > MAX_REGEX {
+        return Err(format!("its regex is longer than {MAX_REGEX} bytes"));
+    }
     shape::compile(&rule.regex).map_err(|e| one_line(&e))?;
     if shape::matches_empty(&rule.regex) {
         return Err("its regex matches the empty text".to_owned());

@@ -3,7 +3,7 @@
 //! Layers, each of which sees only those above it; `tests/it/layers.rs` reads
 //! the imports and fails when one looks down:
 //!
-//! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`].
+//! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`], [`forge`].
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`].
 //! 3. Ports: [`port`].
@@ -12,6 +12,7 @@
 //! 6. Commands: [`cmd`].
 
 pub mod finding;
+pub mod forge;
 pub mod guarantee;
 pub mod push;
 pub mod rule;

@@ -7,7 +7,7 @@
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`].
 //! 3. Ports: [`port`].
-//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`].
+//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with feature `bot` [`forges`].
 //! 5. Flow: [`pipeline`], [`worker`].
 //! 6. Commands: [`cmd`].
 
@@ -32,6 +32,8 @@ pub mod verify;
 
 pub mod port;
 
+#[cfg(feature = "bot")]
+pub mod forges;
 pub mod git;
 pub mod keyring;
 pub mod signer;

@@ -9,18 +9,20 @@
 //! retries, redirects, authentication and pagination, which misbehave outside
 //! of `api.github.com`. Only a call without effect (GET) is repeated here.
 
+mod any;
 mod board;
 mod client;
 mod fault;
-//pub mod forgejo;
+pub mod forgejo;
 pub mod github;
-//pub mod gitlab;
+pub mod gitlab;
 mod lane;
 pub mod link;
 mod path;
 mod text;
 
+pub use any::AnyForge;
 pub use client::Manner;
-//pub use forgejo::Forgejo;
+pub use forgejo::Forgejo;
 pub use github::{GitHub, GitHubApp};
-//pub use gitlab::Gitlab;
+pub use gitlab::Gitlab;

@@ -21,6 +21,8 @@ use std::time::Duration;
 const MOST_BODY: usize = 16 << 20;
 /// Most pages of one listing: 10,000 items.
 const MOST_PAGES: usize = 100;
+/// Seconds that a forge which stumbled is left alone; what asks for more is not called again from here.
+const STUMBLE: u64 = 5;
 /// Redirects that one call follows.
 const MOST_REDIRECTS: usize = 3;
 
@@ -266,10 +268,11 @@ impl Client {
             true => None,
             false => Some(lane.turn().await),
         };
+        let may_repeat = || call.has_no_effect() && lane.open(&call.name()).is_ok();
         let mut wait = self.manner.retry_after;
         for _ in 0..2 {
             match self.judged(lane, who, call).await {
-                Err(ForgeError::Later { .. }) if call.has_no_effect() && lane.open(&call.name()).is_ok() => {
+                Err(ForgeError::Later { after_seconds, .. }) if after_seconds <= STUMBLE && may_repeat() => {
                     tokio::time::sleep(wait).await;
                     wait *= 2;
                 }
@@ -319,7 +322,12 @@ impl Client {
         let limit = self.manner.patience;
         tokio::time::timeout(limit, self.once(who, call))
             .await
-            .unwrap_or_else(|_| Err(later(5, format!("{}: no answer in {} s", call.name(), limit.as_secs()))))
+            .unwrap_or_else(|_| {
+                Err(later(
+                    10,
+                    format!("{}: no answer in {} s", call.name(), limit.as_secs()),
+                ))
+            })
     }
 
     async fn once(&self, who: &Credential, call: &Call) -> Result<Answer, ForgeError> {
@@ -345,10 +353,15 @@ impl Client {
         })?;
         // The client's errors may quote what was sent: only the kind is kept.
         let response = self.http.execute(request).await;
-        let response = response.map_err(|_| later(5, format!("{name}: the forge cannot be reached")))?;
+        let response = response.map_err(|_| later(STUMBLE, format!("{name}: the forge cannot be reached")))?;
         let (head, body) = response.into_parts();
         let body = http_body_util::Limited::new(body, MOST_BODY).collect().await;
-        let body = body.map_err(|_| later(5, format!("{name}: the answer broke off or is over {MOST_BODY} bytes")))?;
+        let body = body.map_err(|_| {
+            later(
+                STUMBLE,
+                format!("{name}: the answer broke off or is over {MOST_BODY} bytes"),
+            )
+        })?;
         Ok(Answer {
             status: head.status,
             headers: head.headers,

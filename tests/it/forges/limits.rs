@@ -55,10 +55,8 @@ fn what_has_no_effect_is_asked_again_at_once_and_a_write_never() {
         fake.order(Method::GET, "/pulls", Trouble::Refuse(Reply::refuse(502, "no")));
         fake.order(Method::GET, "/pulls", Trouble::Refuse(Reply::refuse(503, "no")));
         assert_eq!(hub.open_changes(&repo()).await.unwrap(), [7]);
-        for _ in 0..3 {
-            let busy = Reply::refuse(503, "no").with("retry-after", "30");
-            fake.order(Method::GET, "/pulls", Trouble::Refuse(busy));
-        }
+        let busy = Reply::refuse(503, "no").with("retry-after", "30");
+        fake.order(Method::GET, "/pulls", Trouble::Refuse(busy));
         assert_eq!(later(hub.open_changes(&repo()).await), 30);
         fake.order(Method::POST, "/check-runs", Trouble::Refuse(Reply::refuse(502, "no")));
         later(hub.show(&display(CheckState::Failure, 1)).await);

@@ -73,12 +73,17 @@ impl Call {
         }
     }
 
-    pub(super) fn delete(path: impl Into<String>) -> Self {
+    /// A write without a body.
+    pub(super) fn bare(method: Method, path: impl Into<String>) -> Self {
         Self {
-            method: Method::DELETE,
+            method,
             path: path.into(),
             body: None,
         }
+    }
+
+    pub(super) fn delete(path: impl Into<String>) -> Self {
+        Self::bare(Method::DELETE, path)
     }
 
     /// Method and path for people: without the query.

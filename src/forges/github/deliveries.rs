@@ -11,7 +11,6 @@ use crate::forges::client::{Call, Session};
 use crate::port::ForgeError;
 use crate::push::Timestamp;
 use http::Method;
-use serde_json::json;
 use std::collections::BTreeMap;
 
 /// A delivery that failed this often is left alone: the sweep has what it would tell.
@@ -30,7 +29,7 @@ pub(super) async fn redeliver(app: &AsApp<'_>, since: Timestamp) -> Result<u32, 
     .await?;
     let mut asked = 0;
     for id in lost(&recent) {
-        let call = Call::write(Method::POST, format!("/app/hook/deliveries/{id}/attempts"), json!({}));
+        let call = Call::bare(Method::POST, format!("/app/hook/deliveries/{id}/attempts"));
         app.send(&call).await?;
         asked += 1;
     }

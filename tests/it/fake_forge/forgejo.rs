@@ -89,15 +89,16 @@ impl ForgejoBrain {
                     .statuses
                     .iter()
                     .rev()
-                    .filter(|one| one["url"] == **sha)
+                    .filter(|one| one["url"].as_str().unwrap().ends_with(sha))
                     .cloned()
                     .collect();
                 self.listed(seen, &all)
             }
             ("POST", ["statuses", sha]) => {
                 let body = &seen.body;
+                let url = format!("https://forge.example.com{}", seen.path);
                 let (context, description) = (&body["context"], &body["description"]);
-                let status = json!({ "id": self.id(), "status": body["state"], "context": context, "description": description, "url": sha });
+                let status = json!({ "id": self.id(), "status": body["state"], "context": context, "description": description, "url": url });
                 self.statuses.push(status.clone());
                 Reply::new(201, status)
             }

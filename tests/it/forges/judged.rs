@@ -11,6 +11,7 @@ use lychgate::forge::CheckState;
 use lychgate::port::Forge;
 use lychgate::push::Timestamp;
 use serde_json::json;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,14 @@ impl Prism {
     #[expect(clippy::disallowed_methods, reason = "Prism is a program")]
     pub(crate) fn before(judges: &Path, specification: &str, upstream: &str) -> Self {
         let port = free_port();
+        // What it objects to stands there.
+        let log = File::create(judges.join(format!("{specification}.log"))).unwrap();
         let child = Command::new("node")
             .arg(judges.join("node_modules/@stoplight/prism-cli/dist/index.js"))
             .args(["proxy", "-p", &port.to_string(), "--errors"])
             .arg(judges.join(specification))
             .arg(upstream)
-            .stdout(Stdio::null())
+            .stdout(log)
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

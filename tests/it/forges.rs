@@ -96,7 +96,7 @@ pub(crate) fn display(state: CheckState, annotations: usize) -> Display {
         end_line: line,
         title: format!("finding {line}"),
         message: "A credential stands here.".to_owned(),
-        denies: line % 2 == 0,
+        denies: line.is_multiple_of(2),
     };
     Display {
         repo: repo(),

@@ -94,7 +94,7 @@ impl ForgejoBrain {
                     .collect();
                 self.listed(seen, &all)
             }
-            ("POST", ["statuses", sha]) => {
+            ("POST", ["statuses", _]) => {
                 let body = &seen.body;
                 let url = format!("https://forge.example.com{}", seen.path);
                 let (context, description) = (&body["context"], &body["description"]);

@@ -3,16 +3,17 @@
 //! Layers, each of which sees only those above it; `tests/it/layers.rs` reads
 //! the imports and fails when one looks down:
 //!
-//! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`].
+//! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`], [`forge`].
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`],
 //!    [`baseline`], [`gitleaks`].
 //! 3. Ports: [`port`].
-//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`].
+//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with feature `bot` [`forges`].
 //! 5. Flow: [`pipeline`], [`worker`].
 //! 6. Commands: [`cmd`].
 
 pub mod finding;
+pub mod forge;
 pub mod guarantee;
 pub mod push;
 pub mod rule;
@@ -34,6 +35,8 @@ pub mod verify;
 
 pub mod port;
 
+#[cfg(feature = "bot")]
+pub mod forges;
 pub mod git;
 pub mod keyring;
 pub mod signer;

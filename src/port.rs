@@ -7,6 +7,7 @@
 use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact, SignatureFact};
 use crate::finding::Place;
+use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
 use crate::object::{ObjectKind, SignatureFormat};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::tlog::Head;
@@ -412,4 +413,151 @@ pub trait Store {
 
     /// Keys that have had their second opinion.
     async fn used_keys(&self) -> Result<Vec<String>, Outage>;
+}
+
+/// How a call to a forge failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ForgeError {
+    /// Try again, not before this many seconds: rate limit, 5xx, time-out, connection.
+    #[error("{why}; again in {after_seconds} s")]
+    Later {
+        /// Seconds to wait.
+        after_seconds: u64,
+        /// Why, without response bodies.
+        why: String,
+    },
+    /// It will not work as asked: 401, 403 without a limit, 404, 410, 422.
+    #[error("{code}: {why}")]
+    Refused {
+        /// Kebab-case code, such as `permission-missing`, `gone`.
+        code: &'static str,
+        /// Why, without response bodies.
+        why: String,
+    },
+}
+
+/// A forge's API, in our words. Each adapter holds its credentials in `secrecy` types.
+pub trait Forge: Send + Sync {
+    /// The change as it is now.
+    fn change(&self, repo: &ForgeRepo, number: u64) -> impl Future<Output = Result<Change, ForgeError>> + Send;
+
+    /// Numbers of all open changes of a repository.
+    fn open_changes(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<u64>, ForgeError>> + Send;
+
+    /// The repositories that we serve there.
+    fn repositories(&self) -> impl Future<Output = Result<Vec<ForgeRepo>, ForgeError>> + Send;
+
+    /// Whether the account may write to the repository (for commands and waivers).
+    fn may_write(&self, repo: &ForgeRepo, account: &str) -> impl Future<Output = Result<bool, ForgeError>> + Send;
+
+    /// URL, user and password for fetching, and the refs that hold a change's head.
+    fn fetch_source(
+        &self,
+        repo: &ForgeRepo,
+        number: Option<u64>,
+    ) -> impl Future<Output = Result<FetchSource, ForgeError>> + Send;
+
+    /// Makes the forge show this, and nothing twice: looks for our marker first.
+    ///
+    /// Re-reads the head right before writing: if it has moved, writes nothing and gives `false`.
+    fn show(&self, display: &Display) -> impl Future<Output = Result<bool, ForgeError>> + Send;
+
+    /// Answers a command with a comment; `marker` makes it one comment however often it is called.
+    fn reply(
+        &self,
+        repo: &ForgeRepo,
+        number: u64,
+        marker: &str,
+        text: &str,
+    ) -> impl Future<Output = Result<(), ForgeError>> + Send;
+
+    /// Asks the forge to deliver again what it failed to deliver since `since`; gives how many.
+    fn redeliver(&self, since: Timestamp) -> impl Future<Output = Result<u32, ForgeError>> + Send;
+}
+
+/// From where to fetch.
+pub struct FetchSource {
+    /// `https://…`; never holds the credential.
+    pub url: String,
+    /// User name for HTTP basic authentication.
+    pub user: String,
+    /// Its password or token.
+    pub password: secrecy::SecretString,
+    /// The ref specs to fetch, such as `+refs/pull/7/head:refs/changes/7/head`.
+    pub refspecs: Vec<String>,
+}
+
+/// A delivery as it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The forge's name in our configuration.
+    pub forge: String,
+    /// The forge's id of the delivery: stored once.
+    pub delivery: String,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// What it means.
+    pub event: ForgeEvent,
+}
+
+/// One unit of work of a lane: (repository, change) pairs are worked on one at a time, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased<T> {
+    /// Row id.
+    pub row: i64,
+    /// Grows with each lease: a write that carries an older one is refused.
+    pub fence: i64,
+    /// How often it was tried before.
+    pub attempts: u32,
+    /// The work.
+    pub work: T,
+}
+
+/// The durable inbox and outbox of the bot.
+pub trait Queue: Send + Sync {
+    /// Stores a delivery unless its (forge, delivery id) is there already; durable when it returns.
+    /// `false`: it was there.
+    fn accept(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// Leases the oldest delivery whose lane is free, until `until`.
+    fn lease_delivery(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        owner: &str,
+    ) -> impl Future<Output = Result<Option<Leased<Delivery>>, Outage>> + Send;
+
+    /// Ends a delivery, and puts what it leads to into the outbox, in one transaction. `false`: the lease was lost.
+    fn finish_delivery(
+        &self,
+        lease: &Leased<Delivery>,
+        displays: &[Display],
+    ) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// Gives a delivery back, to be tried not before `again`; after too many attempts it goes to the dead letters.
+    fn postpone_delivery(
+        &self,
+        lease: &Leased<Delivery>,
+        again: Timestamp,
+        why: &str,
+    ) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Leases the newest display of the lane that has waited longest; older ones of that lane are superseded.
+    fn lease_display(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        owner: &str,
+    ) -> impl Future<Output = Result<Option<Leased<Display>>, Outage>> + Send;
+
+    /// Ends a display. `false`: the lease was lost.
+    fn finish_display(&self, lease: &Leased<Display>) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// Gives a display back, to be tried not before `again`.
+    fn postpone_display(
+        &self,
+        lease: &Leased<Display>,
+        again: Timestamp,
+        why: &str,
+    ) -> impl Future<Output = Result<(), Outage>> + Send;
 }

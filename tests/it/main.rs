@@ -8,7 +8,11 @@ mod cli;
 mod crafted;
 mod crash;
 mod decision;
+#[cfg(feature = "bot")]
+mod fake_forge;
 mod feedback;
+#[cfg(feature = "bot")]
+mod forges;
 mod git_adapter;
 mod hook;
 mod init;

@@ -1,0 +1,186 @@
+//! Vocabulary of a forge: repositories, changes, events, and what the bot shows there.
+//!
+//! In scope: plain data that any forge's adapter reads and writes. Out of
+//! scope: webhooks' bytes and API calls (`forge` adapters), order and retries
+//! (`pipeline::lane`), the words (`feedback`).
+
+use crate::push::{Oid, RefName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The kinds of forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ForgeKind {
+    Github,
+    Forgejo,
+    Gitlab,
+}
+
+/// A repository at one configured forge. Renames keep `id`, so state keys on it and never on the name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ForgeRepo {
+    /// The forge's name in our configuration, which is also in the webhook's URL path.
+    pub forge: String,
+    /// The forge's own numeric id of the repository.
+    pub id: u64,
+    /// `owner/name` as last seen.
+    pub full_name: String,
+    /// GitHub App installation, where there is one.
+    pub installation: Option<u64>,
+}
+
+/// A pull or merge request as the forge has it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The repository that it would enter.
+    pub repo: ForgeRepo,
+    /// Its number there.
+    pub number: u64,
+    /// Whether it is open.
+    pub open: bool,
+    /// The branch that it would enter.
+    pub base: RefName,
+    /// Where that branch stands.
+    pub base_oid: Oid,
+    /// The newest commit that it proposes.
+    pub head_oid: Oid,
+    /// The account that opened it.
+    pub author: String,
+    /// The revision that the base had after the merge, once merged.
+    pub merged_as: Option<Oid>,
+}
+
+/// What a delivery means to us. Closed: a new trigger is a new variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum ForgeEvent {
+    /// A change was opened, pushed to, re-targeted, reopened, reviewed or marked ready: evaluate its present head.
+    ChangeTouched {
+        /// Where.
+        repo: ForgeRepo,
+        /// Its number.
+        number: u64,
+    },
+    /// A change was merged or closed.
+    ChangeClosed {
+        /// Where.
+        repo: ForgeRepo,
+        /// Its number.
+        number: u64,
+        /// The revision that landed, if it was merged.
+        merged_as: Option<Oid>,
+    },
+    /// Somebody asked for a new evaluation of a head (button, re-run, `/lychgate recheck`).
+    RecheckAsked {
+        /// Where.
+        repo: ForgeRepo,
+        /// The change, if the forge says which.
+        number: Option<u64>,
+        /// The head that was meant, if the forge says which.
+        head: Option<Oid>,
+        /// Who asked.
+        by: String,
+    },
+    /// A comment that begins with `/lychgate`.
+    Command {
+        /// Where.
+        repo: ForgeRepo,
+        /// The change.
+        number: u64,
+        /// Who wrote it.
+        by: String,
+        /// The forge's id of the comment.
+        comment: u64,
+        /// The text after `/lychgate `, at most 4,096 characters.
+        text: String,
+    },
+    /// A merge queue asks about a tentative merge.
+    QueueChecked {
+        /// Where.
+        repo: ForgeRepo,
+        /// The tentative merge's commit.
+        head: Oid,
+        /// The base that it would move.
+        base: RefName,
+        /// Where the base stands.
+        base_oid: Oid,
+    },
+    /// A branch moved.
+    Pushed {
+        /// Where.
+        repo: ForgeRepo,
+        /// The branch or tag.
+        name: RefName,
+        /// From where.
+        old: Oid,
+        /// To where.
+        new: Oid,
+    },
+    /// Installation, protection or rules changed: sweep the repository.
+    SettingsChanged {
+        /// Where; `None`: all repositories of the forge.
+        repo: Option<ForgeRepo>,
+    },
+    /// Nothing to do for us; kept in the inbox for the record.
+    Ignored {
+        /// The forge's event name.
+        event: String,
+    },
+}
+
+/// The state that a status or check shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckState {
+    /// Under evaluation.
+    Pending,
+    /// It may enter.
+    Success,
+    /// It may not.
+    Failure,
+    /// We failed: not a verdict.
+    Error,
+}
+
+/// One note at a line of the change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// The path.
+    pub path: String,
+    /// First line, from 1.
+    pub start_line: u32,
+    /// Last line.
+    pub end_line: u32,
+    /// At most 255 characters.
+    pub title: String,
+    /// The text; no secret, no line of the file.
+    pub message: String,
+    /// Whether it denies.
+    pub denies: bool,
+}
+
+/// What shall be seen at the forge about one evaluated head. Absolute: writing it twice shows it once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Display {
+    /// Where.
+    pub repo: ForgeRepo,
+    /// The change; `None` for a merge-queue head.
+    pub number: Option<u64>,
+    /// The commit that was evaluated: nothing is ever written to another.
+    pub head: Oid,
+    /// Unique for (head, policy, facts): our marker at the forge, by which we look before we write.
+    pub evaluation: String,
+    /// What the status says.
+    pub state: CheckState,
+    /// One line, at most 140 characters.
+    pub title: String,
+    /// Markdown, at most 65,535 characters.
+    pub summary: String,
+    /// Notes at lines, all of them; adapters send batches.
+    pub annotations: Vec<Annotation>,
+    /// The sticky comment's Markdown; `None`: fold the one that is there.
+    pub comment: Option<String>,
+    /// When it was evaluated.
+    pub at: Timestamp,
+}

@@ -1,0 +1,64 @@
+//! One of the forges, chosen by the configuration.
+//!
+//! In scope: handing each call on. Out of scope: all else.
+
+use super::{Forgejo, GitHub, Gitlab};
+use crate::forge::{Change, Display, ForgeRepo};
+use crate::port::{FetchSource, Forge, ForgeError};
+use crate::push::Timestamp;
+
+/// A forge of any kind: the port's futures are of the adapters' own types, so there is no `dyn Forge`.
+#[derive(Debug)]
+pub enum AnyForge {
+    /// GitHub or GitHub Enterprise Server.
+    GitHub(GitHub),
+    /// Forgejo or Gitea.
+    Forgejo(Forgejo),
+    /// GitLab.
+    Gitlab(Gitlab),
+}
+
+/// The same call to whichever forge it is.
+macro_rules! each {
+    ($any:expr, $forge:ident => $call:expr) => {
+        match $any {
+            AnyForge::GitHub($forge) => $call.await,
+            AnyForge::Forgejo($forge) => $call.await,
+            AnyForge::Gitlab($forge) => $call.await,
+        }
+    };
+}
+
+impl Forge for AnyForge {
+    async fn change(&self, repo: &ForgeRepo, number: u64) -> Result<Change, ForgeError> {
+        each!(self, forge => forge.change(repo, number))
+    }
+
+    async fn open_changes(&self, repo: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
+        each!(self, forge => forge.open_changes(repo))
+    }
+
+    async fn repositories(&self) -> Result<Vec<ForgeRepo>, ForgeError> {
+        each!(self, forge => forge.repositories())
+    }
+
+    async fn may_write(&self, repo: &ForgeRepo, account: &str) -> Result<bool, ForgeError> {
+        each!(self, forge => forge.may_write(repo, account))
+    }
+
+    async fn fetch_source(&self, repo: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
+        each!(self, forge => forge.fetch_source(repo, number))
+    }
+
+    async fn show(&self, display: &Display) -> Result<bool, ForgeError> {
+        each!(self, forge => forge.show(display))
+    }
+
+    async fn reply(&self, repo: &ForgeRepo, number: u64, marker: &str, text: &str) -> Result<(), ForgeError> {
+        each!(self, forge => forge.reply(repo, number, marker, text))
+    }
+
+    async fn redeliver(&self, since: Timestamp) -> Result<u32, ForgeError> {
+        each!(self, forge => forge.redeliver(since))
+    }
+}

@@ -542,6 +542,13 @@ pub trait Queue: Send + Sync {
         why: &str,
     ) -> impl Future<Output = Result<(), Outage>> + Send;
 
+    /// The newest display that was put into the outbox for a change, whatever became of it.
+    fn latest_display(
+        &self,
+        repo: &ForgeRepo,
+        number: u64,
+    ) -> impl Future<Output = Result<Option<Display>, Outage>> + Send;
+
     /// Leases the newest display of the lane that has waited longest; older ones of that lane are superseded.
     fn lease_display(
         &self,

@@ -171,6 +171,13 @@ impl ForgeEvent {
     }
 }
 
+impl ForgeRepo {
+    /// The lane of one of its changes.
+    pub fn change_lane(&self, number: u64) -> String {
+        change_lane(self, Some(number), None)
+    }
+}
+
 fn change_lane(repo: &ForgeRepo, number: Option<u64>, head: Option<Oid>) -> String {
     match (number, head) {
         (Some(number), _) => format!("{}/{}/change/{number}", repo.forge, repo.id),

@@ -3,7 +3,15 @@
 //! Sees core and ports only. [`receive`] is the whole way on one screen;
 //! publication after the ref moved is `worker`'s.
 
+#[cfg(feature = "bot")]
+pub mod change;
 mod gather;
+#[cfg(feature = "bot")]
+pub mod lane;
+#[cfg(feature = "bot")]
+pub mod metrics;
+#[cfg(feature = "bot")]
+pub mod sweep;
 
 pub use gather::facts;
 

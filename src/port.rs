@@ -519,7 +519,11 @@ pub trait Queue: Send + Sync {
     /// `false`: it was there.
     fn accept(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Outage>> + Send;
 
-    /// Leases the oldest delivery whose lane is free, until `until`.
+    /// Whether the store can be reached.
+    fn ping(&self) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Leases the oldest delivery whose lane is free, until `until`. Of events that cover their lane, the others
+    /// that wait there are done with it.
     fn lease_delivery(
         &self,
         now: Timestamp,

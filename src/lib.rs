@@ -7,7 +7,7 @@
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`], [`webhook`].
 //! 3. Ports: [`port`].
-//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`mirror`], [`signer`], [`store`].
+//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with the bot [`forges`], [`mirror`].
 //! 5. Flow: [`pipeline`], [`worker`], [`server`].
 //! 6. Commands: [`cmd`].
 //!
@@ -37,6 +37,8 @@ pub mod webhook;
 
 pub mod port;
 
+#[cfg(feature = "bot")]
+pub mod forges;
 pub mod git;
 pub mod keyring;
 #[cfg(feature = "bot")]

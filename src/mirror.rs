@@ -40,10 +40,19 @@ pub struct Wanted<'a> {
     pub source: &'a FetchSource,
     /// The branch that the change would enter.
     pub base: &'a RefName,
-    /// Where the source's ref specs put the head: `refs/changes/7/head`.
-    pub head: &'a str,
+    /// How to find the head once it is fetched.
+    pub head: Head<'a>,
     /// Where they put the forge's own trial merge, if it offers one.
     pub merge: Option<&'a str>,
+}
+
+/// How a head is found in a mirror.
+#[derive(Debug, Clone, Copy)]
+pub enum Head<'a> {
+    /// Where the source's ref specs put it: `refs/changes/7/head`.
+    Ref(&'a str),
+    /// A commit of some fetched branch, as a merge queue has it.
+    Commit(Oid),
 }
 
 /// A mirror that has what was wanted; it stays on the disk while this value lives.
@@ -209,7 +218,12 @@ fn fetched(mirror: &Repository, git_dir: &Path, wanted: &Wanted<'_>, held: Arc<(
     let at = |name: &str| mirror.refname_to_id(name).ok();
     let say = |error: git2::Error| failed(wanted, error.message());
     let base = at(wanted.base.as_str()).ok_or_else(|| failed(wanted, "the forge does not have the base branch"))?;
-    let head = at(wanted.head);
+    let head = match wanted.head {
+        Head::Ref(name) => at(name),
+        Head::Commit(oid) => git2::Oid::from_bytes(oid.as_bytes())
+            .ok()
+            .filter(|oid| mirror.find_commit(*oid).is_ok()),
+    };
     let merge_base = match head.map(|head| mirror.merge_base(base, head)) {
         None => None,
         Some(Ok(found)) => Some(found),

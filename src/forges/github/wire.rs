@@ -1,0 +1,133 @@
+//! What we read of GitHub's answers: the fewest fields that do, so that a new field breaks nothing.
+//!
+//! In scope: shapes. Out of scope: meaning.
+
+use crate::push::Oid;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+pub(super) struct AccessToken {
+    pub(super) token: SecretString,
+    #[serde(default)]
+    pub(super) expires_at: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct InstallationRef {
+    pub(super) id: u64,
+    #[serde(default)]
+    pub(super) suspended_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Repositories {
+    pub(super) repositories: Vec<Repository>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Repository {
+    pub(super) id: u64,
+    pub(super) full_name: String,
+    #[serde(default)]
+    pub(super) archived: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Numbered {
+    pub(super) number: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Pull {
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) merged: bool,
+    #[serde(default)]
+    pub(super) merge_commit_sha: Option<Oid>,
+    pub(super) user: Option<User>,
+    pub(super) base: Base,
+    pub(super) head: Head,
+}
+
+#[derive(Deserialize)]
+pub(super) struct User {
+    pub(super) login: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Base {
+    #[serde(rename = "ref")]
+    pub(super) name: String,
+    pub(super) sha: Oid,
+    pub(super) repo: Repository,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Head {
+    pub(super) sha: Oid,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Branch {
+    pub(super) commit: Head,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Permission {
+    pub(super) permission: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CheckRuns {
+    pub(super) check_runs: Vec<CheckRun>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CheckRun {
+    pub(super) id: u64,
+    #[serde(default)]
+    pub(super) external_id: Option<String>,
+    #[serde(default)]
+    pub(super) status: String,
+    #[serde(default)]
+    pub(super) conclusion: Option<String>,
+    #[serde(default)]
+    pub(super) output: Output,
+}
+
+#[derive(Deserialize, Default)]
+pub(super) struct Output {
+    #[serde(default)]
+    pub(super) title: Option<String>,
+    #[serde(default)]
+    pub(super) summary: Option<String>,
+    #[serde(default)]
+    pub(super) annotations_count: usize,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Status {
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) context: String,
+    #[serde(default)]
+    pub(super) description: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Comment {
+    pub(super) id: u64,
+    #[serde(default)]
+    pub(super) body: Option<String>,
+    #[serde(default)]
+    pub(super) performed_via_github_app: Option<InstallationRef>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct HookDelivery {
+    pub(super) id: u64,
+    pub(super) guid: String,
+    pub(super) delivered_at: String,
+    pub(super) status_code: i64,
+}

@@ -458,10 +458,11 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 .await?;
             let source = match source {
                 Answer::Yes(source) => source,
-                Answer::No(code, why) => return Err(refused(code, &why)),
+                // The developer shall see it, not a check that stays pending.
+                Answer::No(code, why) => return Ok(Ok(Err(Unable::Outage(unfetchable(code, why))))),
             };
             let evaluation = self.evaluator.evaluate(change, source, (self.clock)());
-            Ok(tokio::time::timeout(LONGEST, evaluation).await)
+            Ok::<_, Again>(tokio::time::timeout(LONGEST, evaluation).await)
         };
         // That a pending display fails costs nobody the verdict.
         let (_, outcome) = tokio::join!(self.show(&pending), look);
@@ -535,6 +536,15 @@ fn refused(code: &str, why: &str) -> Again {
     Again {
         after: None,
         why: format!("{code}: {why}"),
+    }
+}
+
+fn unfetchable(code: &'static str, why: String) -> Outage {
+    Outage {
+        code,
+        what: "the forge gives no access to the repository".to_owned(),
+        why,
+        next: "grant the App the permission to read contents".to_owned(),
     }
 }
 

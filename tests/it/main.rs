@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod attest;
+#[cfg(feature = "bot")]
+mod bot;
 mod cli;
 mod crafted;
 mod crash;

@@ -154,7 +154,8 @@ fn config(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<BotConfig> {
 }
 
 fn listen(reader: &mut Reader<'_>, text: &Text<'_>) -> Option<String> {
-    if text.value.parse::<std::net::SocketAddr>().is_ok() {
+    let parts = text.value.rsplit_once(':');
+    if parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
         return Some(text.value.to_string());
     }
     reader.error(

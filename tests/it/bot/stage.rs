@@ -278,8 +278,12 @@ impl Stage {
 
     /// Moves the change's ref.
     pub(crate) fn point(&self, number: u64, head: Oid) {
-        let work = self.tree();
-        work.push(&["-f", &format!("{head}:refs/pull/{number}/head")]).ok();
+        let served = format!("--git-dir={}", self.gate.scratch.path("forge.git").display());
+        let name = format!("refs/pull/{number}/head");
+        self.gate
+            .scratch
+            .run("git", &[&served, "update-ref", &name, &head.to_string()])
+            .ok();
     }
 
     /// Time passes: every lease ends, every pause is over.

@@ -16,6 +16,8 @@ pub mod publish;
 pub mod reopen;
 pub mod rules;
 pub mod scan;
+#[cfg(feature = "bot")]
+pub mod serve;
 pub mod settle;
 pub mod verify;
 
@@ -56,6 +58,9 @@ enum Command {
     Log(log::LogArgs),
     /// Finish what pushes left to do: recovery, second opinions, notes. Each push starts it.
     Settle(settle::SettleArgs),
+    /// Serve forges: the same verdict on every pull request.
+    #[cfg(feature = "bot")]
+    Serve(serve::ServeArgs),
     /// Print completions for a shell.
     Completions(CompletionArgs),
     /// Print the manual page.
@@ -126,6 +131,8 @@ fn dispatch(arguments: Vec<String>, out: &mut Output) -> Result<Outcome, Command
         Command::Keys(args) => keys::run(&args, now, out),
         Command::Log(args) => log::run(&args, now, out),
         Command::Settle(args) => settle::run(&args, now, out),
+        #[cfg(feature = "bot")]
+        Command::Serve(args) => serve::run(&args, out),
         Command::Completions(args) => completions(args.shell, out),
         Command::Man => manual(out),
     }

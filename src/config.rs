@@ -4,12 +4,16 @@
 //! (`cmd`), judging (`check`). The commented default is `rules/policy.toml`.
 //! `gate.toml`, the installation's [`Settings`], is read by the same means.
 
+#[cfg(feature = "bot")]
+mod bot;
 mod pattern;
 mod policy;
 mod reader;
 mod render;
 mod settings;
 
+#[cfg(feature = "bot")]
+pub use bot::{BotConfig, ForgeConfig, RepositoryConfig, StorePlace};
 pub use pattern::Pattern;
 pub use render::render_errors;
 pub use settings::Settings;

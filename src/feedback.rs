@@ -6,6 +6,8 @@
 //! only its place, rule and keyed fingerprint: git's terminal is copied into
 //! build logs, so not even the redacted line goes there.
 
+#[cfg(feature = "bot")]
+pub mod change;
 pub mod remedy;
 mod wrap;
 

@@ -129,6 +129,70 @@ pub enum ForgeEvent {
     },
 }
 
+impl ForgeEvent {
+    /// The repository, where the event names one.
+    pub fn repo(&self) -> Option<&ForgeRepo> {
+        match self {
+            Self::ChangeTouched { repo, .. }
+            | Self::ChangeClosed { repo, .. }
+            | Self::RecheckAsked { repo, .. }
+            | Self::Command { repo, .. }
+            | Self::QueueChecked { repo, .. }
+            | Self::Pushed { repo, .. } => Some(repo),
+            Self::SettingsChanged { repo } => repo.as_ref(),
+            Self::Ignored { .. } => None,
+        }
+    }
+
+    /// The lane of a delivery of this forge: what shares a lane is worked on one at a time.
+    ///
+    /// Keys on the repository's id, which a rename keeps. At most some 200 characters.
+    pub fn lane(&self, forge: &str) -> String {
+        match self {
+            Self::ChangeTouched { repo, number }
+            | Self::ChangeClosed { repo, number, .. }
+            | Self::Command { repo, number, .. }
+            | Self::RecheckAsked {
+                repo,
+                number: Some(number),
+                ..
+            } => change_lane(repo, Some(*number), None),
+            Self::RecheckAsked { repo, head, .. } => change_lane(repo, None, *head),
+            Self::QueueChecked { repo, head, .. } => change_lane(repo, None, Some(*head)),
+            Self::Pushed { repo, name, .. } => format!("{}/{}/push/{name}", repo.forge, repo.id),
+            Self::SettingsChanged { repo: Some(repo) } => format!("{}/{}/settings", repo.forge, repo.id),
+            Self::SettingsChanged { repo: None } | Self::Ignored { .. } => format!("{forge}/settings"),
+        }
+    }
+
+    /// Whether working on one such event of a lane covers all that wait there: it reads the state as it is then.
+    pub fn covers_its_lane(&self) -> bool {
+        matches!(self, Self::ChangeTouched { .. } | Self::SettingsChanged { .. })
+    }
+}
+
+impl ForgeRepo {
+    /// The lane of one of its changes.
+    pub fn change_lane(&self, number: u64) -> String {
+        change_lane(self, Some(number), None)
+    }
+}
+
+fn change_lane(repo: &ForgeRepo, number: Option<u64>, head: Option<Oid>) -> String {
+    match (number, head) {
+        (Some(number), _) => format!("{}/{}/change/{number}", repo.forge, repo.id),
+        (None, Some(head)) => format!("{}/{}/head/{head}", repo.forge, repo.id),
+        (None, None) => format!("{}/{}/settings", repo.forge, repo.id),
+    }
+}
+
+impl Display {
+    /// The lane that it is shown in.
+    pub fn lane(&self) -> String {
+        change_lane(&self.repo, self.number, Some(self.head))
+    }
+}
+
 /// The state that a status or check shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

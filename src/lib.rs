@@ -6,11 +6,14 @@
 //! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`], [`forge`].
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`],
-//!    [`baseline`], [`gitleaks`].
+//!    [`baseline`], [`gitleaks`], [`webhook`].
 //! 3. Ports: [`port`].
-//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with feature `bot` [`forges`].
-//! 5. Flow: [`pipeline`], [`worker`].
+//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with the bot [`forges`], [`mirror`].
+//! 5. Flow: [`pipeline`], [`worker`], [`server`].
 //! 6. Commands: [`cmd`].
+//!
+//! The bot (`webhook`, `mirror`, `server` and what they need) is the feature
+//! `bot`; its queue in PostgreSQL is the feature `postgres`. The gate needs neither.
 
 pub mod finding;
 pub mod forge;
@@ -32,6 +35,8 @@ pub mod scan;
 pub mod status;
 pub mod tlog;
 pub mod verify;
+#[cfg(feature = "bot")]
+pub mod webhook;
 
 pub mod port;
 
@@ -39,10 +44,14 @@ pub mod port;
 pub mod forges;
 pub mod git;
 pub mod keyring;
+#[cfg(feature = "bot")]
+pub mod mirror;
 pub mod signer;
 pub mod store;
 
 pub mod pipeline;
+#[cfg(feature = "bot")]
+pub mod server;
 pub mod worker;
 
 pub mod cmd;

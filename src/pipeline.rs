@@ -3,8 +3,16 @@
 //! Sees core and ports only. [`receive`] is the whole way on one screen;
 //! publication after the ref moved is `worker`'s.
 
+#[cfg(feature = "bot")]
+pub mod change;
 mod gather;
 mod visitor;
+#[cfg(feature = "bot")]
+pub mod lane;
+#[cfg(feature = "bot")]
+pub mod metrics;
+#[cfg(feature = "bot")]
+pub mod sweep;
 
 pub use gather::facts;
 

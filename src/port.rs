@@ -519,7 +519,11 @@ pub trait Queue: Send + Sync {
     /// `false`: it was there.
     fn accept(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Outage>> + Send;
 
-    /// Leases the oldest delivery whose lane is free, until `until`.
+    /// Whether the store can be reached.
+    fn ping(&self) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Leases the oldest delivery whose lane is free, until `until`. Of events that cover their lane, the others
+    /// that wait there are done with it.
     fn lease_delivery(
         &self,
         now: Timestamp,
@@ -541,6 +545,13 @@ pub trait Queue: Send + Sync {
         again: Timestamp,
         why: &str,
     ) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// The newest display that was put into the outbox for a change, whatever became of it.
+    fn latest_display(
+        &self,
+        repo: &ForgeRepo,
+        number: u64,
+    ) -> impl Future<Output = Result<Option<Display>, Outage>> + Send;
 
     /// Leases the newest display of the lane that has waited longest; older ones of that lane are superseded.
     fn lease_display(

@@ -11,11 +11,16 @@
 //!
 //! * `schema`: versions of the file, the check at open, the way up.
 //! * `ledger`: decisions and entries. `log`: the log and re-opens. `work`: caches and tasks.
+//! * `queue` (with the bot): inbox and outbox; `postgres`: the same for many replicas.
 //! * `row`: columns ↔ port types. `fault`: errors → outages.
 
 mod fault;
 mod ledger;
 mod log;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "bot")]
+mod queue;
 mod row;
 mod schema;
 mod work;

@@ -30,9 +30,10 @@ const IMPURE: [&str; 12] = [
 ];
 
 /// A vendor's crate, and the only modules that may know it.
-const VENDORS: [(&str, &[&str]); 7] = [
+const VENDORS: [(&str, &[&str]); 8] = [
+    ("axum", &["server"]),
     ("gix", &["git"]),
-    ("git2", &["git"]),
+    ("git2", &["mirror"]),
     ("gpgme", &["keyring"]),
     ("octocrab", &["forges"]),
     ("sequoia_openpgp", &["keyring"]),

@@ -4,6 +4,8 @@
 
 mod attest;
 mod check;
+#[cfg(feature = "bot")]
+mod bot;
 mod cli;
 mod crafted;
 mod crash;

@@ -626,7 +626,7 @@ fn an_older_ledger_with_content_is_brought_up_to_date_by_whoever_comes_first() {
         store.close().await.unwrap();
         let mut raw = raw(&path).await;
         let version = sqlx::query("PRAGMA user_version").fetch_one(&mut raw).await.unwrap();
-        assert_eq!(version.get::<i64, _>(0), 2);
+        assert_eq!(version.get::<i64, _>(0), 3);
         raw.close().await.unwrap();
     });
 }

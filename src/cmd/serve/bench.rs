@@ -1,0 +1,167 @@
+//! Where changes are fetched and judged: the evaluator of `lychgate serve`.
+
+use super::open;
+use crate::cmd::error::CommandError;
+use crate::config::{BotConfig, Policy, RepositoryConfig};
+use crate::decision::hex;
+use crate::forge::{Change, ForgeKind, ForgeRepo};
+use crate::git::Gate;
+use crate::keyring::FolderKeyring;
+use crate::mirror::{Fetched, Head, Mirrors, Wanted};
+use crate::pipeline::World;
+use crate::pipeline::change::{Judged, Proposal, judge};
+use crate::pipeline::lane::{Evaluator, Stamp, Unable};
+use crate::port::{FetchSource, Outage};
+use crate::push::Timestamp;
+use crate::scan::{RuleSet, Scanner};
+use crate::store::SqliteStore;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Evaluations between two looks at the mirrors' size.
+const TRIM_EVERY: u32 = 64;
+
+/// Mirrors, policies and keyrings. Cheap to clone.
+#[derive(Clone)]
+pub struct Bench(Arc<Tools>);
+
+struct Tools {
+    mirrors: Mirrors,
+    config: BotConfig,
+    evaluations: AtomicU32,
+}
+
+impl Bench {
+    /// Judges by the policies and keyrings that the configuration names.
+    pub fn new(mirrors: Mirrors, config: BotConfig) -> Self {
+        Self(Arc::new(Tools {
+            mirrors,
+            config,
+            evaluations: AtomicU32::new(0),
+        }))
+    }
+}
+
+impl Evaluator for Bench {
+    fn stamp(&self, repo: &ForgeRepo) -> Result<Option<Stamp>, Outage> {
+        let Some(config) = self.0.config.repository(repo) else {
+            return Ok(None);
+        };
+        let (policy, _) = policy(config)?;
+        let text = format!("{} {}", policy.digest, RuleSet::builtin().digest());
+        Ok(Some(Stamp {
+            all: hex(&Sha256::digest(text.as_bytes()))[..16].to_owned(),
+            policy: policy.digest.chars().take(12).collect(),
+        }))
+    }
+
+    async fn evaluate(&self, change: &Change, source: FetchSource, now: Timestamp) -> Result<Judged, Unable> {
+        let (tools, change) = (Arc::clone(&self.0), change.clone());
+        let work = tokio::task::spawn_blocking(move || tools.evaluate(&change, &source, now));
+        work.await.unwrap_or_else(|_| {
+            Err(Unable::Outage(Outage {
+                code: "evaluation-crashed",
+                what: "an evaluation ended in the middle".to_owned(),
+                why: "a panic in its thread".to_owned(),
+                next: "report this with the log".to_owned(),
+            }))
+        })
+    }
+}
+
+impl Tools {
+    fn evaluate(&self, change: &Change, source: &FetchSource, now: Timestamp) -> Result<Judged, Unable> {
+        let config = self
+            .config
+            .repository(&change.repo)
+            .ok_or_else(|| Unable::Outage(gone(change)))?;
+        let fetched = self.fetch(change, source)?;
+        if fetched.head != Some(change.head_oid) {
+            return Err(Unable::Moved);
+        }
+        let judged = open::runtime().and_then(|runtime| runtime.block_on(self.judge(config, change, &fetched, now)));
+        drop(fetched);
+        if self.evaluations.fetch_add(1, Relaxed) % TRIM_EVERY == TRIM_EVERY - 1 {
+            self.mirrors.trim();
+        }
+        judged.map_err(Unable::Outage)
+    }
+
+    fn fetch(&self, change: &Change, source: &FetchSource) -> Result<Fetched, Unable> {
+        let head = format!("refs/changes/{}/head", change.number);
+        let merge = format!("refs/changes/{}/merge", change.number);
+        let queued = change.number == 0;
+        let wanted = Wanted {
+            repo: &change.repo,
+            source,
+            base: &change.base,
+            head: if queued {
+                Head::Commit(change.head_oid)
+            } else {
+                Head::Ref(&head)
+            },
+            merge: (!queued).then_some(merge.as_str()),
+        };
+        self.mirrors.fetch(&wanted).map_err(Unable::Outage)
+    }
+
+    async fn judge(
+        &self,
+        config: &RepositoryConfig,
+        change: &Change,
+        fetched: &Fetched,
+        now: Timestamp,
+    ) -> Result<Judged, Outage> {
+        let (policy, policy_text) = policy(config)?;
+        let key = open::fingerprint_key(&self.config.fingerprint_key)?;
+        let repository = Gate::open(&fetched.git_dir, None)?;
+        let keyring = FolderKeyring::open(&config.keyring);
+        // What the ledger is for a push: which keys gpgme has seen, what was scanned. It may be lost.
+        let store = SqliteStore::create(&self.config.mirrors.join("verdicts.db")).await?;
+        let rules = RuleSet::builtin();
+        let scanner = Scanner::new(rules, &key);
+        let world = World {
+            repository: &repository,
+            keyring: &keyring,
+            store: &store,
+            scanner: &scanner,
+            rule_set: rules.digest(),
+            policy: &policy,
+            policy_text: &policy_text,
+        };
+        let kind = self.config.forges.iter().find(|forge| forge.name == change.repo.forge);
+        let proposal = Proposal {
+            change,
+            kind: kind.map_or(ForgeKind::Github, |forge| forge.kind),
+            base: fetched.base,
+            merge_base: fetched.merge_base,
+            merge: fetched.merge,
+        };
+        let judged = judge(&world, &config.resource, &proposal, now).await;
+        store.close().await?;
+        Ok(judged)
+    }
+}
+
+/// Read each time: a changed policy holds from the next evaluation on.
+fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outage> {
+    open::policy(&config.policy).map_err(|error| match error {
+        CommandError::Outage(outage) => outage,
+        other => Outage {
+            code: "policy-invalid",
+            what: format!("cannot use {}", config.policy.display()),
+            why: other.to_string(),
+            next: "correct it".to_owned(),
+        },
+    })
+}
+
+fn gone(change: &Change) -> Outage {
+    Outage {
+        code: "repository-not-configured",
+        what: format!("{} is not in the configuration", change.repo.full_name),
+        why: "it has no [[repository]]".to_owned(),
+        next: "add it to bot.toml".to_owned(),
+    }
+}

@@ -1,0 +1,571 @@
+//! The bot's way from a delivery to what the forge shows, one lane at a time.
+//!
+//! In scope: leases, order, retries, when to leave a forge alone, and that
+//! nothing is shown for a head that was not evaluated. Out of scope: receiving
+//! (`server`), storing and calling forges (adapters), judging (`change`), words
+//! (`feedback::change`), repair (`sweep`).
+//!
+//! Work is idempotent by state: whatever a delivery says, the change is read
+//! again, its newest head is judged, and a display is absolute. So a delivery
+//! may be lost, doubled or late without any other effect than time.
+
+use super::change::Judged;
+use super::metrics::{Count, Metrics};
+use crate::decision::{canonical, hex};
+use crate::feedback::change::{self as feedback, Frame};
+use crate::forge::{Change, CheckState, Display, ForgeEvent, ForgeRepo};
+use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Outage, Queue};
+use crate::push::{Oid, RefName, Timestamp};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// Seconds of a lease: longer than a fetch, two inspections and the calls around them may take.
+const LEASE: i64 = 180;
+/// Longest that one evaluation may take, fetch included.
+const LONGEST: Duration = Duration::from_secs(150);
+/// Longest that one call of a forge may take.
+const CALL: Duration = Duration::from_secs(60);
+/// Seconds of the first and of the longest pause between two tries.
+const BACKOFF: (u64, u64) = (2, 600);
+/// Failures in a row after which a forge is left alone.
+const BREAKER_FAILURES: u32 = 8;
+/// Seconds for which it is.
+const BREAKER_PAUSE: i64 = 30;
+/// Most open changes among which a head is looked for.
+pub(super) const MOST_CHANGES: usize = 1000;
+
+/// Why a change could not be judged.
+#[derive(Debug, Clone)]
+pub enum Unable {
+    /// The forge's repository has another head than its API says: one of them lags.
+    Moved,
+    /// Ours or the system's.
+    Outage(Outage),
+}
+
+/// Fetches and judges; the one who knows the repositories' policies.
+pub trait Evaluator: Send + Sync + 'static {
+    /// Digest of what a head is judged by (policy and rules), 16 hex digits, and the policy's own first digits;
+    /// `None` for a repository that is not in the configuration.
+    ///
+    /// # Errors
+    /// The policy's outage.
+    fn stamp(&self, repo: &ForgeRepo) -> Result<Option<Stamp>, Outage>;
+
+    /// Judges the head of a change; exactly this head.
+    fn evaluate(
+        &self,
+        change: &Change,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Judged, Unable>> + Send;
+}
+
+/// By what a head is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// Digest of policy and rules, 16 hex digits.
+    pub all: String,
+    /// First 12 digits of the policy's digest, for people.
+    pub policy: String,
+}
+
+/// Takes one line of the log: what happened, and fields that hold no secret.
+pub type Journal = Arc<dyn Fn(&'static str, &[(&'static str, String)]) + Send + Sync>;
+
+/// Everything that the lanes share.
+pub struct Bot<Q, F, E> {
+    /// The durable inbox and outbox.
+    pub queue: Arc<Q>,
+    /// The forges by their names in the configuration.
+    pub forges: BTreeMap<String, (F, Breaker)>,
+    /// Fetches and judges.
+    pub evaluator: E,
+    /// The clock.
+    pub clock: fn() -> Timestamp,
+    /// The log.
+    pub journal: Journal,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Rung when a delivery was stored.
+    pub bell: Arc<Notify>,
+    /// Rung when a display was stored.
+    pub outgoing: Notify,
+    /// This process, for leases.
+    pub owner: String,
+    /// How long an idle worker waits before it looks again.
+    pub idle: Duration,
+}
+
+/// Leaves a forge alone for a while after many failures in a row.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    failures: AtomicU32,
+    closed_at: AtomicI64,
+}
+
+impl Breaker {
+    /// Seconds for which the forge is still left alone.
+    fn remaining(&self, now: Timestamp) -> Option<u64> {
+        u64::try_from(self.closed_at.load(Relaxed) - now.unix())
+            .ok()
+            .filter(|seconds| *seconds > 0)
+    }
+
+    /// Notes how a call ended; `true` if the forge is left alone from now on.
+    fn note(&self, failed: bool, now: Timestamp) -> bool {
+        if !failed {
+            self.failures.store(0, Relaxed);
+            return false;
+        }
+        let opens = self.failures.fetch_add(1, Relaxed) + 1 >= BREAKER_FAILURES;
+        if opens {
+            self.failures.store(0, Relaxed);
+            self.closed_at.store(now.unix() + BREAKER_PAUSE, Relaxed);
+        }
+        opens
+    }
+}
+
+/// Why work is given back.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub(super) after: Option<u64>,
+    pub(super) why: String,
+}
+
+impl From<Outage> for Again {
+    fn from(outage: Outage) -> Self {
+        Self {
+            after: None,
+            why: format!("{}: {outage}", outage.code),
+        }
+    }
+}
+
+/// How a forge answered, where it did.
+pub(super) enum Answer<T> {
+    Yes(T),
+    /// It is not there, or not for us: trying again soon changes nothing.
+    No(&'static str, String),
+}
+
+impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
+    /// Works on deliveries until told to stop; a delivery under way is finished first.
+    pub async fn deliveries(&self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            match self.one_delivery().await {
+                Ok(true) => {}
+                Ok(false) => self.wait(&self.bell, &mut stop).await,
+                Err(outage) => {
+                    self.store_down(&outage);
+                    self.wait(&self.bell, &mut stop).await;
+                }
+            }
+        }
+    }
+
+    /// Sends displays until told to stop; one under way is finished first.
+    pub async fn displays(&self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            match self.one_display().await {
+                Ok(true) => {}
+                Ok(false) => self.wait(&self.outgoing, &mut stop).await,
+                Err(outage) => {
+                    self.store_down(&outage);
+                    self.wait(&self.outgoing, &mut stop).await;
+                }
+            }
+        }
+    }
+
+    pub(super) fn store_down(&self, outage: &Outage) {
+        self.metrics.count(Count::StoreDown);
+        self.log(
+            "store-down",
+            &[("code", outage.code.to_owned()), ("why", outage.to_string())],
+        );
+    }
+
+    async fn wait(&self, bell: &Notify, stop: &mut watch::Receiver<bool>) {
+        tokio::select! {
+            () = bell.notified() => {}
+            () = tokio::time::sleep(self.idle) => {}
+            _ = stop.changed() => {}
+        }
+    }
+
+    pub(super) fn log(&self, what: &'static str, fields: &[(&'static str, String)]) {
+        (self.journal)(what, fields);
+    }
+
+    fn until(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_unix(now.unix() + LEASE)
+    }
+
+    /// Works on one delivery; `false` if there is none.
+    ///
+    /// # Errors
+    /// The store's outage; the delivery's own failures are in the store.
+    pub async fn one_delivery(&self) -> Result<bool, Outage> {
+        let now = (self.clock)();
+        let Some(lease) = self.queue.lease_delivery(now, self.until(now), &self.owner).await? else {
+            return Ok(false);
+        };
+        match self.handle(&lease.work).await {
+            Ok(displays) => {
+                if !self.queue.finish_delivery(&lease, &displays).await? {
+                    self.metrics.count(Count::LeaseLost);
+                }
+                self.outgoing.notify_one();
+            }
+            Err(again) => {
+                let (at, why) = self.postponed("delivery-postponed", &lease, &again);
+                self.queue.postpone_delivery(&lease, at, &why).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends one display; `false` if there is none.
+    ///
+    /// # Errors
+    /// The store's outage.
+    pub async fn one_display(&self) -> Result<bool, Outage> {
+        let now = (self.clock)();
+        let Some(lease) = self.queue.lease_display(now, self.until(now), &self.owner).await? else {
+            return Ok(false);
+        };
+        match self.show(&lease.work).await {
+            Ok(()) => {
+                if !self.queue.finish_display(&lease).await? {
+                    self.metrics.count(Count::LeaseLost);
+                }
+            }
+            Err(again) => {
+                let (at, why) = self.postponed("display-postponed", &lease, &again);
+                self.queue.postpone_display(&lease, at, &why).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn postponed<T>(&self, what: &'static str, lease: &Leased<T>, again: &Again) -> (Timestamp, String) {
+        let doubled = BACKOFF.0.saturating_mul(1 << lease.attempts.min(16)).min(BACKOFF.1);
+        let seconds = again.after.unwrap_or(doubled);
+        let seconds = i64::try_from(seconds).unwrap_or(BREAKER_PAUSE);
+        self.metrics.count(Count::Postponed);
+        self.log(
+            what,
+            &[
+                ("row", lease.row.to_string()),
+                ("attempts", lease.attempts.to_string()),
+                ("after", seconds.to_string()),
+                ("why", again.why.clone()),
+            ],
+        );
+        (Timestamp::from_unix((self.clock)().unix() + seconds), again.why.clone())
+    }
+
+    async fn show(&self, display: &Display) -> Result<(), Again> {
+        let answer = self.call(&display.repo.forge, |forge| forge.show(display)).await?;
+        let (count, what) = match &answer {
+            Answer::Yes(true) => (Count::Shown, "display-shown"),
+            Answer::Yes(false) => (Count::NotShown, "display-overtaken"),
+            Answer::No("gone", _) => (Count::NotShown, "display-gone"),
+            Answer::No(code, why) => return Err(refused(code, why)),
+        };
+        self.metrics.count(count);
+        self.log(what, &fields(&display.repo, display.number, display.head));
+        Ok(())
+    }
+
+    /// Calls a forge, unless it is left alone at present.
+    pub(super) async fn call<'a, T, R>(&'a self, name: &str, ask: impl FnOnce(&'a F) -> R) -> Result<Answer<T>, Again>
+    where
+        R: Future<Output = Result<T, ForgeError>>,
+    {
+        let Some((forge, breaker)) = self.forges.get(name) else {
+            return Ok(Answer::No("unknown-forge", "it is not in the configuration".to_owned()));
+        };
+        if let Some(seconds) = breaker.remaining((self.clock)()) {
+            let why = "the forge is left alone after many failures".to_owned();
+            return Err(Again {
+                after: Some(seconds),
+                why,
+            });
+        }
+        let result = tokio::time::timeout(CALL, ask(forge)).await.unwrap_or_else(|_| {
+            Err(ForgeError::Later {
+                after_seconds: 10,
+                why: "no answer in time".to_owned(),
+            })
+        });
+        let failed = matches!(result, Err(ForgeError::Later { .. }));
+        if breaker.note(failed, (self.clock)()) {
+            self.metrics.count(Count::BreakerOpen);
+            self.log("forge-left-alone", &[("forge", name.to_owned())]);
+        }
+        match result {
+            Ok(value) => Ok(Answer::Yes(value)),
+            Err(ForgeError::Refused { code, why }) => Ok(Answer::No(code, why)),
+            Err(ForgeError::Later { after_seconds, why }) => Err(Again {
+                after: Some(after_seconds.max(1)),
+                why,
+            }),
+        }
+    }
+
+    async fn handle(&self, delivery: &Delivery) -> Result<Vec<Display>, Again> {
+        match &delivery.event {
+            ForgeEvent::ChangeTouched { repo, number } => self.change(repo, *number, false).await,
+            ForgeEvent::RecheckAsked {
+                repo,
+                number: Some(number),
+                ..
+            } => self.change(repo, *number, true).await,
+            ForgeEvent::RecheckAsked { repo, head, by, .. } => self.recheck_head(delivery, repo, *head, by).await,
+            ForgeEvent::QueueChecked {
+                repo,
+                head,
+                base,
+                base_oid,
+            } => self.queue_head(repo, *head, base, *base_oid).await,
+            ForgeEvent::Command {
+                repo, number, comment, ..
+            } => self.command(repo, *number, *comment).await,
+            ForgeEvent::SettingsChanged { repo } => {
+                self.sweep_some(&delivery.forge, repo.as_ref()).await?;
+                Ok(Vec::new())
+            }
+            ForgeEvent::ChangeClosed { .. } | ForgeEvent::Pushed { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
+        }
+    }
+
+    async fn command(&self, repo: &ForgeRepo, number: u64, comment: u64) -> Result<Vec<Display>, Again> {
+        let marker = format!("command-{comment}");
+        let text = feedback::unknown_command();
+        match self
+            .call(&repo.forge, |forge| forge.reply(repo, number, &marker, text))
+            .await?
+        {
+            Answer::Yes(()) | Answer::No("gone", _) => Ok(Vec::new()),
+            Answer::No(code, why) => Err(refused(code, &why)),
+        }
+    }
+
+    /// A check of a head without its change, as forks have it: asks anew for the change, in that change's lane.
+    async fn recheck_head(
+        &self,
+        delivery: &Delivery,
+        repo: &ForgeRepo,
+        head: Option<Oid>,
+        by: &str,
+    ) -> Result<Vec<Display>, Again> {
+        let numbers = self.call(&repo.forge, |forge| forge.open_changes(repo)).await?;
+        let Answer::Yes(numbers) = numbers else {
+            return Ok(Vec::new());
+        };
+        for number in numbers.into_iter().take(MOST_CHANGES) {
+            let change = self.call(&repo.forge, |forge| forge.change(repo, number)).await?;
+            let Answer::Yes(change) = change else { continue };
+            if head.is_some_and(|head| head != change.head_oid) {
+                continue;
+            }
+            let asked = ForgeEvent::RecheckAsked {
+                repo: repo.clone(),
+                number: Some(number),
+                head,
+                by: by.to_owned(),
+            };
+            self.put(delivery.forge.clone(), format!("{}#{number}", delivery.delivery), asked)
+                .await?;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Puts a delivery of our own into the inbox.
+    pub(super) async fn put(&self, forge: String, id: String, event: ForgeEvent) -> Result<bool, Again> {
+        let delivery = Delivery {
+            forge,
+            delivery: id,
+            received_at: (self.clock)(),
+            event,
+        };
+        let new = self.queue.accept(&delivery).await?;
+        self.bell.notify_one();
+        Ok(new)
+    }
+
+    async fn change(&self, repo: &ForgeRepo, number: u64, anew: bool) -> Result<Vec<Display>, Again> {
+        let Some(stamp) = self.evaluator.stamp(repo)? else {
+            self.log("repository-not-configured", &[("repository", repo.full_name.clone())]);
+            return Ok(Vec::new());
+        };
+        let change = match self.call(&repo.forge, |forge| forge.change(repo, number)).await? {
+            Answer::Yes(change) => change,
+            Answer::No("gone", _) => return Ok(Vec::new()),
+            Answer::No(code, why) => return Err(refused(code, &why)),
+        };
+        if !change.open {
+            return Ok(Vec::new());
+        }
+        let latest = self.queue.latest_display(repo, number).await?;
+        if !anew && latest.is_some_and(|display| is_verdict_on(&display, &change, &stamp)) {
+            self.metrics.count(Count::Unchanged);
+            return Ok(Vec::new());
+        }
+        self.evaluated(&change, Some(number), &stamp).await
+    }
+
+    async fn queue_head(
+        &self,
+        repo: &ForgeRepo,
+        head: Oid,
+        base: &RefName,
+        base_oid: Oid,
+    ) -> Result<Vec<Display>, Again> {
+        let Some(stamp) = self.evaluator.stamp(repo)? else {
+            return Ok(Vec::new());
+        };
+        let change = Change {
+            repo: repo.clone(),
+            number: 0,
+            open: true,
+            base: base.clone(),
+            base_oid,
+            head_oid: head,
+            author: String::new(),
+            merged_as: None,
+        };
+        self.evaluated(&change, None, &stamp).await
+    }
+
+    /// Says that it looks, looks, and says what it saw.
+    async fn evaluated(&self, change: &Change, number: Option<u64>, stamp: &Stamp) -> Result<Vec<Display>, Again> {
+        let begun = Instant::now();
+        let prefix = prefix(change, stamp);
+        let started = format!("{prefix}-pending");
+        let pending = feedback::pending(self.frame(change, stamp, &started));
+        let name = change.repo.forge.as_str();
+        let look = async {
+            let source = self
+                .call(name, |forge| forge.fetch_source(&change.repo, number))
+                .await?;
+            let source = match source {
+                Answer::Yes(source) => source,
+                // The developer shall see it, not a check that stays pending.
+                Answer::No(code, why) => return Ok(Ok(Err(Unable::Outage(unfetchable(code, why))))),
+            };
+            let evaluation = self.evaluator.evaluate(change, source, (self.clock)());
+            Ok::<_, Again>(tokio::time::timeout(LONGEST, evaluation).await)
+        };
+        // That a pending display fails costs nobody the verdict.
+        let (_, outcome) = tokio::join!(self.show(&pending), look);
+        let judged = match outcome? {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(Unable::Moved)) => {
+                let why = "the head moves: fetched and told ones differ".to_owned();
+                return Err(Again { after: None, why });
+            }
+            Ok(Err(Unable::Outage(outage))) => {
+                return Err(self.no_verdict(change, stamp, outage.code, outage.to_string()).await);
+            }
+            Err(_) => {
+                return Err(self
+                    .no_verdict(change, stamp, "evaluation-too-slow", String::new())
+                    .await);
+            }
+        };
+        if judged.outage() {
+            let code = judged
+                .findings
+                .iter()
+                .find(|finding| finding.denies)
+                .map(|finding| finding.code.to_string());
+            let code = code.unwrap_or_default();
+            return Err(self.no_verdict(change, stamp, &code, String::new()).await);
+        }
+        self.metrics.judged_in(begun.elapsed());
+        let count = if judged.allowed() {
+            Count::Success
+        } else {
+            Count::Failure
+        };
+        self.metrics.count(count);
+        self.log("head-judged", &fields(&change.repo, number, change.head_oid));
+        let seen = hex(&Sha256::digest(canonical(&judged.findings)));
+        let evaluation = format!("{prefix}-{}", &seen[..16]);
+        let frame = self.frame(change, stamp, &evaluation);
+        Ok(vec![feedback::verdict(
+            frame,
+            &judged.findings,
+            judged.merge_base,
+            judged.commits,
+        )])
+    }
+
+    fn frame<'a>(&self, change: &'a Change, stamp: &'a Stamp, evaluation: &'a str) -> Frame<'a> {
+        Frame {
+            change,
+            evaluation,
+            policy: &stamp.policy,
+            at: (self.clock)(),
+        }
+    }
+
+    /// Shows, if that is possible, that there is no verdict; the work is tried again.
+    async fn no_verdict(&self, change: &Change, stamp: &Stamp, code: &str, why: String) -> Again {
+        self.metrics.count(Count::NoVerdict);
+        let evaluation = format!("{}-{code}", prefix(change, stamp));
+        let display = feedback::unable(self.frame(change, stamp, &evaluation), code);
+        let _ = self.show(&display).await;
+        Again {
+            after: None,
+            why: format!("{code}: {why}"),
+        }
+    }
+}
+
+fn refused(code: &str, why: &str) -> Again {
+    // A person must act, for instance grant a permission.
+    Again {
+        after: None,
+        why: format!("{code}: {why}"),
+    }
+}
+
+fn unfetchable(code: &'static str, why: String) -> Outage {
+    Outage {
+        code,
+        what: "the forge gives no access to the repository".to_owned(),
+        why,
+        next: "grant the App the permission to read contents".to_owned(),
+    }
+}
+
+fn fields(repo: &ForgeRepo, number: Option<u64>, head: Oid) -> [(&'static str, String); 4] {
+    [
+        ("forge", repo.forge.clone()),
+        ("repository", repo.full_name.clone()),
+        ("change", number.map_or("-".to_owned(), |number| number.to_string())),
+        ("head", head.to_string()),
+    ]
+}
+
+/// The part of an evaluation's id that is known before it: head, base branch, policy and rules.
+fn prefix(change: &Change, stamp: &Stamp) -> String {
+    let text = format!("{} {} {}", change.head_oid, change.base, stamp.all);
+    hex(&Sha256::digest(text.as_bytes()))[..16].to_owned()
+}
+
+/// Whether a display is the verdict on the change as it is.
+pub(super) fn is_verdict_on(display: &Display, change: &Change, stamp: &Stamp) -> bool {
+    matches!(display.state, CheckState::Success | CheckState::Failure)
+        && display.head == change.head_oid
+        && display.evaluation.starts_with(&prefix(change, stamp))
+}

@@ -1,0 +1,369 @@
+//! Adapter: the bot's inbox and outbox in PostgreSQL, for any number of replicas.
+//!
+//! In scope: [`PostgresQueue`], which makes and migrates its tables and serves
+//! [`Queue`] from them. Out of scope: the ledger, which stays beside its
+//! repository. Rows are leased under `FOR UPDATE SKIP LOCKED`; a lane is held by
+//! an advisory lock of the transaction, so that two replicas that look at one
+//! lane at the same time lease one row of it. The words are those of `queue`.
+//!
+//! <https://www.postgresql.org/docs/15/sql-select.html#SQL-FOR-UPDATE-SHARE>
+
+use super::fault::Fault;
+use super::log::json;
+use super::queue::{KEPT, MAX_ATTEMPTS, attempts, bounded, parsed};
+use crate::forge::{Display, ForgeRepo};
+use crate::port::{Delivery, Leased, Outage, Queue};
+use crate::push::Timestamp;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions, PgConnection, Row};
+use std::time::Duration;
+
+/// Version of the tables below.
+const SCHEMA: &str = include_str!("migrations/postgres_0001_bot.sql");
+/// `Lych` in ASCII: the lock under which the schema is made.
+const SCHEMA_LOCK: i64 = 0x4c79_6368;
+/// Connections of one replica: a few more than its workers use at once.
+const CONNECTIONS: u32 = 16;
+/// How long a call waits for a connection before it is an outage.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Candidates that a lease looks at, in case others hold the lanes of the first.
+const CANDIDATES: i64 = 32;
+
+/// A [`Queue`] in PostgreSQL 14 or later.
+pub struct PostgresQueue {
+    pool: PgPool,
+    server: String,
+}
+
+impl PostgresQueue {
+    /// Connects, and makes the tables where they are missing.
+    ///
+    /// * `url`: `postgres://user:password@host/database`; the password appears in no message.
+    ///
+    /// # Errors
+    /// `store-unreadable` if the server cannot be reached, `store-refused` if the account may not make tables.
+    pub async fn connect(url: &secrecy::SecretString) -> Result<Self, Outage> {
+        let options: PgConnectOptions = secrecy::ExposeSecret::expose_secret(url)
+            .parse()
+            .map_err(|_| unreadable("the database", "its URL is not valid"))?;
+        let server = format!("{}:{}", options.get_host(), options.get_port());
+        let made = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE);
+        let pool = made.connect_lazy_with(options.disable_statement_logging());
+        let queue = Self { pool, server };
+        queue
+            .migrate()
+            .await
+            .map_err(|fault| queue.outage(fault, "make the tables"))?;
+        Ok(queue)
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn migrate(&self) -> Result<(), Fault> {
+        let mut work = self.pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(SCHEMA_LOCK)
+            .execute(&mut *work)
+            .await?;
+        sqlx::raw_sql(SCHEMA).execute(&mut *work).await?;
+        work.commit().await?;
+        Ok(())
+    }
+
+    fn outage(&self, fault: Fault, doing: &str) -> Outage {
+        let what = format!("could not {doing} (PostgreSQL at {})", self.server);
+        match fault {
+            Fault::Sql(sqlx::Error::Database(error)) => Outage {
+                code: "store-failed",
+                ..unreadable(&what, error.message())
+            },
+            Fault::Corrupt(why) => Outage {
+                code: "store-corrupt",
+                ..unreadable(&what, &why)
+            },
+            other => unreadable(&what, &other.to_string()),
+        }
+    }
+}
+
+fn unreadable(what: &str, why: &str) -> Outage {
+    Outage {
+        code: "store-unreadable",
+        what: what.to_owned(),
+        why: why.to_owned(),
+        next: "check that PostgreSQL runs and takes this account: psql with the same URL".to_owned(),
+    }
+}
+
+impl Queue for PostgresQueue {
+    async fn accept(&self, delivery: &Delivery) -> Result<bool, Outage> {
+        let done = accept(&self.pool, delivery).await;
+        done.map_err(|fault| self.outage(fault, "store a delivery"))
+    }
+
+    async fn ping(&self) -> Result<(), Outage> {
+        let done = sqlx::query("SELECT 1 FROM lychgate_inbox LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await;
+        done.map(|_| ())
+            .map_err(|error| self.outage(error.into(), "reach the store"))
+    }
+
+    async fn lease_delivery(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        owner: &str,
+    ) -> Result<Option<Leased<Delivery>>, Outage> {
+        let done = lease_delivery(&self.pool, now, until, owner).await;
+        done.map_err(|fault| self.outage(fault, "lease a delivery"))
+    }
+
+    async fn finish_delivery(&self, lease: &Leased<Delivery>, displays: &[Display]) -> Result<bool, Outage> {
+        let done = finish_delivery(&self.pool, lease, displays).await;
+        done.map_err(|fault| self.outage(fault, "finish a delivery"))
+    }
+
+    async fn postpone_delivery(&self, lease: &Leased<Delivery>, again: Timestamp, why: &str) -> Result<(), Outage> {
+        const POSTPONE: &str = "UPDATE lychgate_inbox SET state = CASE WHEN attempts >= $5 THEN 'dead' ELSE 'waiting' END, \
+             due = $3, why = $4 WHERE row = $1 AND fence = $2 AND state = 'leased'";
+        let done = postpone(&self.pool, POSTPONE, (lease.row, lease.fence), again, why).await;
+        done.map_err(|fault| self.outage(fault, "postpone a delivery"))
+    }
+
+    async fn latest_display(&self, repo: &ForgeRepo, number: u64) -> Result<Option<Display>, Outage> {
+        let done = latest_display(&self.pool, &repo.change_lane(number)).await;
+        done.map_err(|fault| self.outage(fault, "read the latest display"))
+    }
+
+    async fn lease_display(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        owner: &str,
+    ) -> Result<Option<Leased<Display>>, Outage> {
+        let done = lease_display(&self.pool, now, until, owner).await;
+        done.map_err(|fault| self.outage(fault, "lease a display"))
+    }
+
+    async fn finish_display(&self, lease: &Leased<Display>) -> Result<bool, Outage> {
+        const FINISH: &str =
+            "UPDATE lychgate_outbox SET state = 'done', why = '' WHERE row = $1 AND fence = $2 AND state = 'leased'";
+        let done = sqlx::query(FINISH)
+            .bind(lease.row)
+            .bind(lease.fence)
+            .execute(&self.pool)
+            .await;
+        done.map(|done| done.rows_affected() == 1)
+            .map_err(|error| self.outage(error.into(), "finish a display"))
+    }
+
+    async fn postpone_display(&self, lease: &Leased<Display>, again: Timestamp, why: &str) -> Result<(), Outage> {
+        const POSTPONE: &str = "UPDATE lychgate_outbox SET state = CASE WHEN attempts >= $5 THEN 'dead' ELSE 'waiting' END, \
+             due = $3, why = $4 WHERE row = $1 AND fence = $2 AND state = 'leased'";
+        let done = postpone(&self.pool, POSTPONE, (lease.row, lease.fence), again, why).await;
+        done.map_err(|fault| self.outage(fault, "postpone a display"))
+    }
+}
+
+async fn accept(pool: &PgPool, delivery: &Delivery) -> Result<bool, Fault> {
+    let done = sqlx::query(
+        "INSERT INTO lychgate_inbox (forge, delivery, lane, received_at, event, covers) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (forge, delivery) DO NOTHING",
+    )
+    .bind(&delivery.forge)
+    .bind(&delivery.delivery)
+    .bind(delivery.event.lane(&delivery.forge))
+    .bind(delivery.received_at.unix())
+    .bind(json(&delivery.event)?)
+    .bind(delivery.event.covers_its_lane())
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes the lane's lock until the transaction ends; `false` if another replica has it.
+async fn lock_lane(work: &mut PgConnection, lane: &str) -> Result<bool, Fault> {
+    let row = sqlx::query("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(lane)
+        .fetch_one(work)
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+async fn lease_delivery(
+    pool: &PgPool,
+    now: Timestamp,
+    until: Timestamp,
+    owner: &str,
+) -> Result<Option<Leased<Delivery>>, Fault> {
+    const BURY: &str = "UPDATE lychgate_inbox SET state = 'dead', why = 'its worker ended each time' \
+         WHERE state = 'leased' AND until <= $1 AND attempts >= $2";
+    const CANDIDATE: &str = "SELECT i.row, i.lane FROM lychgate_inbox i WHERE \
+         ((i.state = 'waiting' AND i.due <= $1) OR (i.state = 'leased' AND i.until <= $1)) \
+         AND NOT EXISTS (SELECT 1 FROM lychgate_inbox o WHERE o.lane = i.lane AND o.row <> i.row \
+           AND o.state = 'leased' AND o.until > $1) \
+         ORDER BY i.row LIMIT $2 FOR UPDATE OF i SKIP LOCKED";
+    // Asked again under the lane's lock: the candidates were seen before it.
+    const LEASE: &str = "UPDATE lychgate_inbox i SET state = 'leased', until = $2, owner = $3, fence = fence + 1, \
+         attempts = attempts + 1 WHERE i.row = $4 AND NOT EXISTS (SELECT 1 FROM lychgate_inbox o \
+           WHERE o.lane = i.lane AND o.row <> i.row AND o.state = 'leased' AND o.until > $1) \
+         RETURNING row, fence, attempts, forge, delivery, received_at, event, covers";
+    const COVER: &str = "UPDATE lychgate_inbox SET state = 'done', why = 'covered by a later reading' \
+         WHERE row IN (SELECT row FROM lychgate_inbox WHERE lane = $1 AND row <> $2 AND covers AND state = 'waiting' \
+           FOR UPDATE SKIP LOCKED)";
+    let mut work = pool.begin().await?;
+    sqlx::query(BURY)
+        .bind(now.unix())
+        .bind(MAX_ATTEMPTS)
+        .execute(&mut *work)
+        .await?;
+    let candidates = sqlx::query(CANDIDATE)
+        .bind(now.unix())
+        .bind(CANDIDATES)
+        .fetch_all(&mut *work)
+        .await?;
+    for candidate in candidates {
+        let (row, lane): (i64, String) = (candidate.try_get(0)?, candidate.try_get(1)?);
+        if !lock_lane(&mut work, &lane).await? {
+            continue;
+        }
+        let query = sqlx::query(LEASE)
+            .bind(now.unix())
+            .bind(until.unix())
+            .bind(owner)
+            .bind(row);
+        let Some(leased) = query.fetch_optional(&mut *work).await? else {
+            continue;
+        };
+        let lease = leased_delivery(&leased)?;
+        if leased.try_get(7)? {
+            sqlx::query(COVER).bind(&lane).bind(row).execute(&mut *work).await?;
+        }
+        work.commit().await?;
+        return Ok(Some(lease));
+    }
+    work.commit().await?;
+    Ok(None)
+}
+
+fn leased_delivery(row: &PgRow) -> Result<Leased<Delivery>, Fault> {
+    Ok(Leased {
+        row: row.try_get(0)?,
+        fence: row.try_get(1)?,
+        attempts: attempts(row.try_get(2)?),
+        work: Delivery {
+            forge: row.try_get(3)?,
+            delivery: row.try_get(4)?,
+            received_at: Timestamp::from_unix(row.try_get(5)?),
+            event: parsed(row.try_get::<&str, _>(6)?)?,
+        },
+    })
+}
+
+async fn finish_delivery(pool: &PgPool, lease: &Leased<Delivery>, displays: &[Display]) -> Result<bool, Fault> {
+    const FINISH: &str =
+        "UPDATE lychgate_inbox SET state = 'done', why = '' WHERE row = $1 AND fence = $2 AND state = 'leased'";
+    const FORGET: &str = "DELETE FROM lychgate_inbox WHERE row IN \
+         (SELECT row FROM lychgate_inbox WHERE state = 'done' AND received_at < $1 LIMIT 100 FOR UPDATE SKIP LOCKED)";
+    let mut work = pool.begin().await?;
+    let done = sqlx::query(FINISH)
+        .bind(lease.row)
+        .bind(lease.fence)
+        .execute(&mut *work)
+        .await?;
+    if done.rows_affected() != 1 {
+        return Ok(false);
+    }
+    for display in displays {
+        sqlx::query("INSERT INTO lychgate_outbox (lane, display) VALUES ($1, $2)")
+            .bind(display.lane())
+            .bind(json(display)?)
+            .execute(&mut *work)
+            .await?;
+    }
+    let old = lease.work.received_at.unix() - KEPT;
+    sqlx::query(FORGET).bind(old).execute(&mut *work).await?;
+    work.commit().await?;
+    Ok(true)
+}
+
+async fn postpone(
+    pool: &PgPool,
+    text: &'static str,
+    (row, fence): (i64, i64),
+    again: Timestamp,
+    why: &str,
+) -> Result<(), Fault> {
+    let query = sqlx::query(text).bind(row).bind(fence).bind(again.unix());
+    query.bind(bounded(why)).bind(MAX_ATTEMPTS).execute(pool).await?;
+    Ok(())
+}
+
+async fn latest_display(pool: &PgPool, lane: &str) -> Result<Option<Display>, Fault> {
+    let row = sqlx::query("SELECT display FROM lychgate_outbox WHERE lane = $1 ORDER BY row DESC LIMIT 1")
+        .bind(lane)
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| parsed(row.try_get::<&str, _>(0)?)).transpose()
+}
+
+async fn lease_display(
+    pool: &PgPool,
+    now: Timestamp,
+    until: Timestamp,
+    owner: &str,
+) -> Result<Option<Leased<Display>>, Fault> {
+    const SUPERSEDE: &str = "UPDATE lychgate_outbox SET state = 'superseded' WHERE row IN ( \
+         SELECT d.row FROM lychgate_outbox d WHERE (d.state = 'waiting' OR (d.state = 'leased' AND d.until <= $1)) \
+           AND EXISTS (SELECT 1 FROM lychgate_outbox n WHERE n.lane = d.lane AND n.row > d.row) \
+         FOR UPDATE OF d SKIP LOCKED)";
+    const CANDIDATE: &str = "SELECT i.row, i.lane FROM lychgate_outbox i WHERE \
+         ((i.state = 'waiting' AND i.due <= $1) OR (i.state = 'leased' AND i.until <= $1)) \
+         AND NOT EXISTS (SELECT 1 FROM lychgate_outbox o WHERE o.lane = i.lane AND o.row <> i.row \
+           AND (o.row > i.row OR (o.state = 'leased' AND o.until > $1))) \
+         ORDER BY i.row LIMIT $2 FOR UPDATE OF i SKIP LOCKED";
+    const LEASE: &str = "UPDATE lychgate_outbox i SET state = 'leased', until = $2, owner = $3, fence = fence + 1, \
+         attempts = attempts + 1 WHERE i.row = $4 AND NOT EXISTS (SELECT 1 FROM lychgate_outbox o \
+           WHERE o.lane = i.lane AND o.row <> i.row AND (o.row > i.row OR (o.state = 'leased' AND o.until > $1))) \
+         RETURNING row, fence, attempts, display";
+    let mut work = pool.begin().await?;
+    sqlx::query(SUPERSEDE).bind(now.unix()).execute(&mut *work).await?;
+    let candidates = sqlx::query(CANDIDATE)
+        .bind(now.unix())
+        .bind(CANDIDATES)
+        .fetch_all(&mut *work)
+        .await?;
+    let mut leased = None;
+    for candidate in candidates {
+        let (row, lane): (i64, String) = (candidate.try_get(0)?, candidate.try_get(1)?);
+        if !lock_lane(&mut work, &lane).await? {
+            continue;
+        }
+        let query = sqlx::query(LEASE)
+            .bind(now.unix())
+            .bind(until.unix())
+            .bind(owner)
+            .bind(row);
+        leased = query.fetch_optional(&mut *work).await?;
+        if leased.is_some() {
+            break;
+        }
+    }
+    work.commit().await?;
+    leased
+        .map(|row| {
+            Ok(Leased {
+                row: row.try_get(0)?,
+                fence: row.try_get(1)?,
+                attempts: attempts(row.try_get(2)?),
+                work: parsed(row.try_get::<&str, _>(3)?)?,
+            })
+        })
+        .transpose()
+}

@@ -1,0 +1,438 @@
+//! A forge in this process, a repository that it serves, and a bot that looks at both.
+
+use crate::support::{Gate, Signing, WorkTree, free_port};
+use hmac::{Hmac, KeyInit, Mac};
+use lychgate::cmd::serve::bench::Bench;
+use lychgate::config::BotConfig;
+use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo};
+use lychgate::mirror::Mirrors;
+use lychgate::pipeline::lane::{Bot, Breaker, Journal};
+use lychgate::pipeline::metrics::Metrics;
+use lychgate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Queue};
+use lychgate::push::{Oid, Timestamp};
+use lychgate::server::{self, Door, Hook};
+use lychgate::store::SqliteStore;
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// The webhook's secret.
+pub(crate) const SECRET: &str = "canary-webhook-secret-3f9c";
+/// The credential for fetching.
+pub(crate) const PASSWORD: &str = "canary-fetch-password-77aa";
+
+thread_local! {
+    static AHEAD: AtomicI64 = const { AtomicI64::new(0) };
+}
+
+/// The clock of the tests: the test's own thread may put it ahead.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    let ahead = AHEAD.with(|ahead| ahead.load(Ordering::Relaxed));
+    Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap() + ahead)
+}
+
+/// Runs a test on a stage of its own, on one thread.
+pub(crate) fn run(test: impl AsyncFnOnce(Stage)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stage = Stage::new().await;
+        test(stage).await;
+    });
+}
+
+/// A webhook's body: a change was opened.
+pub(crate) fn opened(number: u64) -> String {
+    format!(r#"{{"action":"opened","number":{number},"repository":{{"id":5,"full_name":"acme/pay"}}}}"#)
+}
+
+fn repo() -> ForgeRepo {
+    ForgeRepo {
+        forge: "hub".into(),
+        id: 5,
+        full_name: "acme/pay".into(),
+        installation: None,
+    }
+}
+
+#[derive(Default)]
+struct State {
+    changes: BTreeMap<u64, Change>,
+    shown: Vec<Display>,
+    url: String,
+    broken: bool,
+}
+
+/// A forge that remembers what it was told to show.
+#[derive(Clone, Default)]
+pub(crate) struct FakeForge {
+    state: Arc<Mutex<State>>,
+    failures: Arc<AtomicU32>,
+    calls: Arc<AtomicU32>,
+    called: Arc<Notify>,
+}
+
+impl FakeForge {
+    pub(crate) fn set_head(&self, number: u64, head: Oid) {
+        self.state.lock().unwrap().changes.get_mut(&number).unwrap().head_oid = head;
+    }
+
+    pub(crate) fn break_source(&self, broken: bool) {
+        self.state.lock().unwrap().broken = broken;
+    }
+
+    pub(crate) fn fail(&self, times: u32) {
+        self.failures.store(times, Ordering::Relaxed);
+    }
+
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn wait_for_a_call(&self) {
+        self.called.notified().await;
+    }
+
+    fn answer<T>(&self, with: impl FnOnce(&mut State) -> T) -> Result<T, ForgeError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.called.notify_one();
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.fetch_sub(1, Ordering::Relaxed);
+            let why = "502".to_owned();
+            return Err(ForgeError::Later { after_seconds: 1, why });
+        }
+        Ok(with(&mut self.state.lock().unwrap()))
+    }
+}
+
+impl Forge for FakeForge {
+    async fn change(&self, _: &ForgeRepo, number: u64) -> Result<Change, ForgeError> {
+        let gone = || ForgeError::Refused {
+            code: "gone",
+            why: "404".into(),
+        };
+        self.answer(|state| state.changes.get(&number).cloned())?
+            .ok_or_else(gone)
+    }
+
+    async fn open_changes(&self, _: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
+        self.answer(|state| state.changes.keys().copied().collect())
+    }
+
+    async fn repositories(&self) -> Result<Vec<ForgeRepo>, ForgeError> {
+        self.answer(|_| vec![repo()])
+    }
+
+    async fn may_write(&self, _: &ForgeRepo, _: &str) -> Result<bool, ForgeError> {
+        self.answer(|_| true)
+    }
+
+    async fn fetch_source(&self, _: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
+        let number = number.unwrap_or_default();
+        self.answer(|state| FetchSource {
+            url: if state.broken {
+                format!("{}-not-there", state.url)
+            } else {
+                state.url.clone()
+            },
+            user: "x".into(),
+            password: SecretString::from(PASSWORD.to_owned()),
+            refspecs: vec![format!("+refs/pull/{number}/*:refs/changes/{number}/*")],
+        })
+    }
+
+    async fn show(&self, display: &Display) -> Result<bool, ForgeError> {
+        self.answer(|state| {
+            let number = display.number.unwrap_or_default();
+            if state
+                .changes
+                .get(&number)
+                .is_some_and(|change| change.head_oid != display.head)
+            {
+                return false;
+            }
+            // Absolute: what is shown already is not shown again.
+            if !state.shown.iter().any(|known| known.evaluation == display.evaluation) {
+                state.shown.push(display.clone());
+            }
+            true
+        })
+    }
+
+    async fn reply(&self, _: &ForgeRepo, _: u64, _: &str, _: &str) -> Result<(), ForgeError> {
+        self.answer(|_| ())
+    }
+
+    async fn redeliver(&self, _: Timestamp) -> Result<u32, ForgeError> {
+        self.answer(|_| 0)
+    }
+}
+
+pub(crate) type TestBot = Bot<SqliteStore, FakeForge, Bench>;
+
+/// The forge, its repository and a bot.
+pub(crate) struct Stage {
+    gate: Gate,
+    pub(crate) forge: FakeForge,
+    pub(crate) bot: Arc<TestBot>,
+    pub(crate) store: PathBuf,
+    config: BotConfig,
+    lines: Arc<Mutex<String>>,
+    base: String,
+    _stop: watch::Sender<bool>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let gate = Gate::new();
+        let served = gate.scratch.path("forge.git");
+        gate.scratch
+            .run("git", &["init", "-q", "--bare", "-b", "main", served.to_str().unwrap()])
+            .ok();
+        let url = format!("file://{}", served.display());
+        let work = gate.work_tree(&url, &[]);
+        let base = work.commit("README", "base\n", Signing::Ssh);
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        let forge = FakeForge::default();
+        forge.state.lock().unwrap().url = url;
+        let config = config(&gate);
+        let store = gate.scratch.path("bot.db");
+        let lines = Arc::new(Mutex::new(String::new()));
+        let bot = Arc::new(bot(&store, &config, &forge, &lines).await);
+        let (_stop, stop) = watch::channel(false);
+        Self {
+            gate,
+            forge,
+            bot,
+            store,
+            config,
+            lines,
+            base,
+            _stop,
+            stop,
+        }
+    }
+
+    /// A bot as another process would have it, on the same store.
+    pub(crate) async fn second_process(&self) -> TestBot {
+        bot(&self.store, &self.config, &self.forge, &self.lines).await
+    }
+
+    fn tree(&self) -> WorkTree<'_> {
+        let url = self.forge.state.lock().unwrap().url.clone();
+        let work = self.gate.work_tree(&url, &[]);
+        work.git(&["fetch", "-q", "origin", "+refs/*:refs/remotes/all/*"]).ok();
+        work
+    }
+
+    /// Opens a change with one commit.
+    pub(crate) fn propose(&self, number: u64, file: &str, signed: bool) -> Oid {
+        self.proposed(number, file, "text\n", signed)
+    }
+
+    /// Opens a change with one signed commit that holds this text.
+    pub(crate) fn propose_text(&self, number: u64, file: &str, text: &str) -> Oid {
+        self.proposed(number, file, text, true)
+    }
+
+    fn proposed(&self, number: u64, file: &str, text: &str, signed: bool) -> Oid {
+        let work = self.tree();
+        work.git(&["checkout", "-q", &self.base]).ok();
+        let head = commit(&work, number, file, text, signed);
+        let base: Oid = self.base.parse().unwrap();
+        let change = Change {
+            repo: repo(),
+            number,
+            open: true,
+            base: "refs/heads/main".parse().unwrap(),
+            base_oid: base,
+            head_oid: head,
+            author: crate::support::ACCOUNT.into(),
+            merged_as: None,
+        };
+        self.forge.state.lock().unwrap().changes.insert(number, change);
+        head
+    }
+
+    /// Pushes one more commit, without telling the API.
+    pub(crate) fn push(&self, number: u64, file: &str, signed: bool) -> Oid {
+        let work = self.tree();
+        work.git(&["checkout", "-q", &format!("refs/remotes/all/pull/{number}/head")])
+            .ok();
+        commit(&work, number, file, "more\n", signed)
+    }
+
+    /// Replaces the change's commits by a signed one.
+    pub(crate) fn replace(&self, number: u64, file: &str) -> Oid {
+        self.proposed(number, file, "signed\n", true)
+    }
+
+    /// Moves the change's ref.
+    pub(crate) fn point(&self, number: u64, head: Oid) {
+        let served = format!("--git-dir={}", self.gate.scratch.path("forge.git").display());
+        let name = format!("refs/pull/{number}/head");
+        self.gate
+            .scratch
+            .run("git", &[&served, "update-ref", &name, &head.to_string()])
+            .ok();
+    }
+
+    /// Time passes: every lease ends, every pause is over.
+    pub(crate) fn later(&self) {
+        AHEAD.with(|ahead| ahead.fetch_add(1000, Ordering::Relaxed));
+    }
+
+    /// Works until nothing is due.
+    pub(crate) async fn settle(&self) {
+        while self.bot.one_delivery().await.unwrap() || self.bot.one_display().await.unwrap() {}
+    }
+
+    pub(crate) async fn lease(&self) -> Option<Leased<Delivery>> {
+        let until = Timestamp::from_unix(now().unix() + 100);
+        self.bot.queue.lease_delivery(now(), until, "other").await.unwrap()
+    }
+
+    pub(crate) async fn finish(&self, lease: &Leased<Delivery>) -> bool {
+        self.bot.queue.finish_delivery(lease, &[]).await.unwrap()
+    }
+
+    pub(crate) fn shown(&self) -> Vec<Display> {
+        self.forge.state.lock().unwrap().shown.clone()
+    }
+
+    pub(crate) fn verdicts(&self) -> Vec<Display> {
+        let verdict = |d: &Display| matches!(d.state, CheckState::Success | CheckState::Failure);
+        self.shown().into_iter().filter(verdict).collect()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Opens the door on a free port.
+    pub(crate) async fn open(&self) -> Client {
+        let port = free_port();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let hook = Hook {
+            kind: ForgeKind::Github,
+            secrets: vec![SecretString::from(SECRET.to_owned())],
+        };
+        let door = Door {
+            queue: Arc::clone(&self.bot.queue),
+            hooks: BTreeMap::from([("hub".to_owned(), hook)]),
+            clock: now,
+            metrics: Arc::clone(&self.bot.metrics),
+            bell: Arc::clone(&self.bot.bell),
+            journal: Arc::clone(&self.bot.journal),
+        };
+        tokio::spawn(server::serve(door, listener, self.stop.clone()));
+        Client { port }
+    }
+}
+
+fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool) -> Oid {
+    let signing = if signed { Signing::Ssh } else { Signing::None };
+    let head = work.commit(file, text, signing);
+    work.push(&["-f", &format!("HEAD:refs/pull/{number}/head")]).ok();
+    head.parse().unwrap()
+}
+
+fn config(gate: &Gate) -> BotConfig {
+    let home = gate.bare.join("lychgate");
+    let (home, here) = (home.display(), gate.scratch.path("").display().to_string());
+    let text = format!(
+        "store = \"{here}bot.db\"\nmirrors = \"{here}mirrors\"\nfingerprint_key = \"{home}/fingerprint.key\"\n\
+         [[forge]]\nname = \"hub\"\nkind = \"github\"\napi = \"https://api.example.com\"\napp_id = 1\n\
+         key_file = \"{here}key\"\nwebhook_secret_files = [\"{here}secret\"]\n\
+         [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"git+https://example.com/acme/pay\"\n\
+         policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n"
+    );
+    BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lines: &Arc<Mutex<String>>) -> TestBot {
+    std::fs::create_dir_all(&config.mirrors).unwrap();
+    let lines = Arc::clone(lines);
+    let journal: Journal = Arc::new(move |what, fields| {
+        let line = format!("{what} {fields:?}\n");
+        lines.lock().unwrap().push_str(&line);
+    });
+    Bot {
+        queue: Arc::new(SqliteStore::create(store).await.unwrap()),
+        forges: BTreeMap::from([("hub".to_owned(), (forge.clone(), Breaker::default()))]),
+        evaluator: Bench::new(Mirrors::new(&config.mirrors, 1 << 30), config.clone()),
+        clock: now,
+        journal,
+        metrics: Arc::new(Metrics::default()),
+        bell: Arc::new(Notify::new()),
+        outgoing: Notify::new(),
+        owner: "test".into(),
+        idle: Duration::from_millis(20),
+    }
+}
+
+/// An HTTP client of few words.
+pub(crate) struct Client {
+    port: u16,
+}
+
+impl Client {
+    /// Delivers a signed body; gives the status.
+    pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(body.as_bytes());
+        let digits: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        self.send("/hooks/hub", body, delivery, Some(&format!("sha256={digits}")))
+            .await
+    }
+
+    pub(crate) async fn send(&self, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
+        let signature = signature.map_or(String::new(), |s| format!("X-Hub-Signature-256: {s}\r\n"));
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
+             X-GitHub-Event: pull_request\r\nX-GitHub-Delivery: {delivery}\r\n{signature}\r\n{body}",
+            body.len()
+        );
+        self.exchange(request).await.0
+    }
+
+    /// Announces a body of this length and sends none.
+    pub(crate) async fn announce(&self, path: &str, length: usize) -> u16 {
+        let head = "Host: localhost\r\nConnection: close";
+        self.exchange(format!(
+            "POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n"
+        ))
+        .await
+        .0
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        self.exchange(format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        ))
+        .await
+    }
+
+    async fn exchange(&self, request: String) -> (u16, String) {
+        let port = self.port;
+        let exchange = tokio::task::spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        let answer = exchange.await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer)
+    }
+}

@@ -14,6 +14,7 @@ pub mod output;
 pub mod process;
 pub mod publish;
 pub mod reopen;
+pub mod rules;
 pub mod scan;
 pub mod settle;
 pub mod verify;
@@ -41,8 +42,10 @@ enum Command {
     Hook(HookArgs),
     /// Tell before a push what the server would decide about it.
     Check(check::CheckArgs),
-    /// Scan files and folders for secrets.
-    Scan(scan::ScanArgs),
+    /// Scan files, folders and Git repositories for secrets.
+    Scan(Box<scan::ScanArgs>),
+    /// List, explain, test and import detection rules.
+    Rules(rules::RulesArgs),
     /// Verify that a revision entered through the gate, and that this still holds.
     Verify(verify::VerifyArgs),
     /// Re-open, revoke or close entries after a signal.
@@ -117,6 +120,7 @@ fn dispatch(arguments: Vec<String>, out: &mut Output) -> Result<Outcome, Command
         Command::Hook(args) => hook::run(&args.name, &args.args, now, out),
         Command::Check(args) => check::run(&args, now, out),
         Command::Scan(args) => scan::run(&args, out),
+        Command::Rules(args) => rules::run(&args, out),
         Command::Verify(args) => verify::run(&args, now, out),
         Command::Reopen(args) => reopen::run(&args, now, out),
         Command::Keys(args) => keys::run(&args, now, out),

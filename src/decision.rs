@@ -84,7 +84,7 @@ pub fn decide(policy: &Policy, facts: &Facts, findings: Vec<Finding>, now: Times
         outage,
         decided_at: now,
         policy: policy.digest.clone(),
-        facts: hex(&Sha256::digest(canonical(facts))),
+        facts: digest(facts),
         findings,
         accepted,
     }
@@ -114,6 +114,24 @@ pub fn replay(policy_text: &str, facts_json: &[u8]) -> Result<Vec<u8>, String> {
 /// An empty result stands for a value that JSON cannot hold; our types have none.
 pub fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// SHA-256 of a value's canonical JSON, hex; the JSON of a large push is never held for it.
+fn digest<T: Serialize>(value: &T) -> String {
+    struct Hashing(Sha256);
+    impl std::io::Write for Hashing {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut hashing = Hashing(Sha256::new());
+    // Our types have nothing that JSON cannot hold, and hashing cannot fail.
+    let _ = serde_json::to_writer(std::io::BufWriter::new(&mut hashing), value);
+    hex(&hashing.0.finalize())
 }
 
 /// Lower-case hex.

@@ -66,6 +66,24 @@ impl Gate {
         })
     }
 
+    /// Opens a repository as if a push had brought all of it: an inspection then visits every object of its own
+    /// store once (those of its alternates only where its own objects refer to them).
+    ///
+    /// # Errors
+    /// As [`Gate::open`].
+    pub fn whole(git_dir: &Path) -> Result<Self, Outage> {
+        let layout = locate::Layout::of(git_dir)?;
+        Ok(Self {
+            store: store::Store::whole(&layout)?,
+            refs: layout.refs(),
+        })
+    }
+
+    /// How many objects an inspection will visit at least.
+    pub fn brought(&self) -> u64 {
+        self.store.quarantine.as_ref().map_or(0, |own| u64::from(own.len()))
+    }
+
     /// The commit that an id leads to, nested tags peeled; `None` if it leads to a tree or blob.
     ///
     /// # Errors

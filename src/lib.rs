@@ -5,7 +5,8 @@
 //!
 //! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`].
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
-//!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`].
+//!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`],
+//!    [`baseline`], [`gitleaks`].
 //! 3. Ports: [`port`].
 //! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`].
 //! 5. Flow: [`pipeline`], [`worker`].
@@ -17,11 +18,13 @@ pub mod push;
 pub mod rule;
 
 pub mod attest;
+pub mod baseline;
 pub mod check;
 pub mod config;
 pub mod decision;
 pub mod facts;
 pub mod feedback;
+pub mod gitleaks;
 pub mod object;
 pub mod report;
 pub mod scan;

@@ -60,6 +60,31 @@ pub enum SignatureFormat {
     Ssh,
 }
 
+/// The names in a tree object, each with its byte offset: file and folder names that a push brings.
+///
+/// * `id_len`: bytes of an object id, 20 or 32.
+///
+/// What does not read as `mode SP name NUL id` ends the list as one last name, so that no byte escapes a reader
+/// who looks for something in names. Cannot fail.
+/// <https://git-scm.com/book/en/v2/Git-Internals-Git-Objects>
+pub fn tree_names(data: &[u8], id_len: usize) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = data.get(at..).filter(|rest| !rest.is_empty())?;
+        let entry = memchr::memchr(0, rest).and_then(|nul| {
+            let space = memchr::memchr(b' ', &rest[..nul.min(8)])?;
+            (nul + id_len < rest.len()).then_some((space + 1, nul))
+        });
+        let (start, end, next) = match entry {
+            Some((start, nul)) => (start, nul, nul + 1 + id_len),
+            None => (0, rest.len(), rest.len()),
+        };
+        let found = (at + start, &rest[start..end]);
+        at += next;
+        Some(found)
+    })
+}
+
 /// A signature cut out of an object, and the exact bytes that it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureParts {

@@ -4,6 +4,7 @@
 //! publication after the ref moved is `worker`'s.
 
 mod gather;
+mod visitor;
 
 pub use gather::facts;
 

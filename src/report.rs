@@ -1,9 +1,19 @@
-//! What `lychgate scan` found, as text for people, one JSON document, or JSON Lines.
+//! What `lychgate scan` found, and its forms: for people, for programs, for other services.
 //!
-//! In scope: the form. Out of scope: finding, reading files, writing. Never
-//! holds a secret: it is made of matches, which hold none.
+//! In scope: the form, one file each for the larger ones. Out of scope:
+//! finding, reading files, writing. Never holds a secret: it is made of
+//! matches, which hold none. Columns count bytes in every form.
+
+mod csv;
+mod github;
+mod gitlab;
+mod html;
+mod junit;
+mod sarif;
+mod text;
 
 use crate::finding::{Confidence, Severity, Span};
+use crate::push::{Oid, Timestamp};
 use crate::scan::Match;
 use serde::Serialize;
 
@@ -34,6 +44,22 @@ pub struct Item {
     pub revoke: Option<String>,
     /// Whether it is in the file's name rather than its content.
     pub in_name: bool,
+    /// Where in the history, for what was read from Git.
+    #[serde(flatten)]
+    pub history: Option<History>,
+}
+
+/// Where in a repository's history a finding is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// The commit that brought it, the first one in the history; none for objects that no commit holds.
+    pub commit: Option<Oid>,
+    /// The author that the commit names, safe to print; whoever wrote the commit chose it.
+    pub author: Option<String>,
+    /// The object that holds it.
+    pub object: Option<Oid>,
+    /// Whether the same secret is still in a file at the tip of a branch.
+    pub in_tip: Option<bool>,
 }
 
 impl Item {
@@ -52,6 +78,7 @@ impl Item {
             excerpt: Some(found.excerpt),
             revoke: found.revoke,
             in_name: false,
+            history: None,
         }
     }
 
@@ -79,6 +106,7 @@ impl Item {
             excerpt: None,
             revoke: None,
             in_name: false,
+            history: None,
         }
     }
 }
@@ -99,88 +127,110 @@ pub struct Note {
 pub struct Report {
     /// SHA-256 of the rule set, hex.
     pub rule_set: String,
-    /// Files, links and names' targets that were read.
+    /// Files, links and names' targets that were read; of a repository, objects.
     pub files: u64,
     /// Bytes that were read.
     pub bytes: u64,
     /// Findings that are not listed because they are less sure than was asked for.
     pub less_sure: u64,
+    /// Findings that are not listed because a baseline accepts them.
+    pub accepted: u64,
+    /// When the scan began.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
     /// The findings, by file in the order of the walk, then by place.
     pub findings: Vec<Item>,
     /// What could not be read.
     pub unread: Vec<Note>,
 }
 
-/// The report for people: a block for each finding, then a summary line.
-pub fn text(report: &Report) -> String {
-    let mut out = String::new();
-    for item in &report.findings {
-        out.push_str(&block(item));
-        out.push('\n');
-    }
-    for note in &report.unread {
-        out.push_str(&format!("error[{}]: {}: {}\n", note.code, note.path, note.why));
-    }
-    out.push_str(&summary(report));
-    out.push('\n');
-    out
+/// The forms of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// JSON Lines: one object a finding.
+    Jsonl,
+    /// SARIF 2.1.0: <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>.
+    Sarif,
+    /// GitLab's secret-detection report, version 15:
+    /// <https://docs.gitlab.com/development/integrations/secure/#report>.
+    Gitlab,
+    /// JUnit XML: one failed test case a finding.
+    Junit,
+    /// Comma-separated values with a header: <https://www.rfc-editor.org/rfc/rfc4180>.
+    Csv,
+    /// GitHub's workflow commands:
+    /// <https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands>.
+    Github,
+    /// One HTML page that needs nothing from elsewhere.
+    Html,
 }
 
-/// ```text
-/// high[github-pat-classic]: GitHub personal access token (classic), confidence high
-///   --> src/config.py:3:9
-///    |  token = "[secret]"
-///   = fingerprint: 5f2c…
-///   = revoke: https://…
-/// ```
-fn block(item: &Item) -> String {
-    let mut out = format!(
-        "{}[{}]: {}, confidence {}\n",
-        severity(item.severity),
-        item.rule,
-        item.title,
-        confidence(item.confidence)
-    );
-    if item.in_name {
-        out.push_str(&format!("  --> the name of {}\n", item.path));
-    } else {
-        out.push_str(&format!(
-            "  --> {}:{}:{}\n",
-            item.path, item.start_line, item.start_column
-        ));
+/// The report in a form, with a final newline unless it is empty.
+///
+/// # Errors
+/// None in practice: every value has a JSON form.
+pub fn render(report: &Report, form: Form) -> Result<String, serde_json::Error> {
+    Ok(match form {
+        Form::Text => text::text(report),
+        Form::Json => json(report)? + "\n",
+        Form::Jsonl => jsonl(report)?,
+        Form::Sarif => sarif::sarif(report)? + "\n",
+        Form::Gitlab => gitlab::gitlab(report)? + "\n",
+        Form::Junit => junit::junit(report),
+        Form::Csv => csv::csv(report),
+        Form::Github => github::github(report),
+        Form::Html => html::html(report),
+    })
+}
+
+impl Item {
+    /// What and how sure, in one line.
+    fn headline(&self) -> String {
+        format!("{}, confidence {}", self.title, confidence(self.confidence))
     }
-    let parts = [
-        ("   |  ", &item.excerpt),
-        ("  = fingerprint: ", &item.fingerprint),
-        ("  = revoke: ", &item.revoke),
-    ];
-    for (label, value) in parts {
-        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-            out.push_str(&format!("{label}{value}\n"));
+
+    fn commit(&self) -> Option<&Oid> {
+        self.history.as_ref()?.commit.as_ref()
+    }
+
+    fn author(&self) -> Option<&str> {
+        self.history.as_ref()?.author.as_deref()
+    }
+
+    fn in_tip(&self) -> Option<bool> {
+        self.history.as_ref()?.in_tip
+    }
+
+    /// `path:line:column`, or that it is in the name.
+    fn place(&self) -> String {
+        if self.in_name {
+            format!("the name of {}", self.path)
+        } else {
+            format!("{}:{}:{}", self.path, self.start_line, self.start_column)
         }
     }
-    out
 }
 
-fn summary(report: &Report) -> String {
-    let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-    let mut out = format!(
-        "{} in {} ({} bytes)",
-        count(report.findings.len() as u64, "finding", "findings"),
-        count(report.files, "file", "files"),
-        report.bytes
-    );
-    if report.less_sure > 0 {
-        out.push_str(&format!(
-            "; {} less sure, shown with --min-confidence low",
-            report.less_sure
-        ));
-    }
-    if !report.unread.is_empty() {
-        out.push_str(&format!(
-            "; {} NOT READ",
-            count(report.unread.len() as u64, "file", "files")
-        ));
+/// Text in XML or HTML: what would be markup escaped, and characters that neither allows replaced.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\t' | '\n' | '\r' => out.push(c),
+            c if c < ' ' || c == '\u{fffe}' || c == '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
     }
     out
 }
@@ -204,18 +254,12 @@ fn confidence(confidence: Confidence) -> &'static str {
 }
 
 /// The whole report as one JSON document, indented.
-///
-/// # Errors
-/// None in practice: every value has a JSON form.
-pub fn json(report: &Report) -> Result<String, serde_json::Error> {
+fn json(report: &Report) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(report)
 }
 
 /// The findings as JSON Lines: one object a finding, a final newline after each.
-///
-/// # Errors
-/// None in practice: every value has a JSON form.
-pub fn jsonl(report: &Report) -> Result<String, serde_json::Error> {
+fn jsonl(report: &Report) -> Result<String, serde_json::Error> {
     let mut out = String::new();
     for item in &report.findings {
         out.push_str(&serde_json::to_string(item)?);

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// * `jwt`: the first part is base64url JSON with an `alg` (<https://www.rfc-editor.org/rfc/rfc7515>).
 /// * `aws-access-key`: base-32 after the prefix, and an account number that is possible.
 /// * `private-key`: the block's body is the base64 of a DER sequence or of an OpenSSH key.
-pub const CHECKSUMS: [&str; 4] = ["github-crc32", "jwt", "aws-access-key", "private-key"];
+/// * `random`: the value is unlike words, identifiers, paths, short numbers and references; such a one is no finding.
+pub const CHECKSUMS: [&str; 5] = ["github-crc32", "jwt", "aws-access-key", "private-key", "random"];
 
 /// The provider that marks rules for any secret: placeholders are then dropped rather than doubted.
 pub const GENERIC: &str = "Generic";

@@ -6,7 +6,27 @@
 //! bytes ─ wide (UTF-16 made narrow) ─┐
 //!   └─ engine: simd → keywords → expressions on regions → evidence
 //!        └─ decode (base64, hex, escapes; at most two levels) ─ engine …
+//!   ├─ container (archives, streams): each member as a text of its own
 //!   └─ place: overlaps, lines, excerpts
+//! ```
+//!
+//! Embedding it: a rule set and a key make a scanner, which serves all threads.
+//!
+//! ```
+//! use lychgate::scan::{FingerprintKey, RuleSet, Scanner};
+//!
+//! let key = FingerprintKey::new(Box::new([7; 32]));
+//! let scanner = Scanner::new(RuleSet::builtin(), &key);
+//! let text = ["token = gl", "pat-byrL9ThHtIuNaXgHOxFS"].concat();
+//! let found = scanner.scan(text.as_bytes());
+//! assert_eq!((found[0].rule.as_str(), found[0].span.start), ("gitlab-pat", 8));
+//! assert_eq!(found[0].excerpt, "token = [secret]");
+//! // What may be large or never end: in pieces, with the same matches.
+//! let mut stream = lychgate::scan::stream::Stream::new(&scanner, 1 << 20);
+//! let mut found = stream.feed(b"nothing here\n");
+//! found.extend(stream.feed(text.as_bytes()));
+//! found.extend(stream.finish());
+//! assert_eq!(found[0].span.start_line, 2);
 //! ```
 //!
 //! Bounds: a match may reach [`shape::OPEN`] bytes (64 KiB for armored blocks)
@@ -14,10 +34,14 @@
 //! piece has at most 1 MiB; one text yields at most 10,000 matches, and a
 //! text with more yields one more, of the rule [`TOO_MANY`].
 
+mod container;
 mod decode;
 mod engine;
 mod escapes;
 mod evidence;
+mod explain;
+mod joined;
+mod likeness;
 mod place;
 mod rules;
 pub mod shape;
@@ -28,11 +52,13 @@ mod table;
 mod wide;
 
 use crate::finding::{Confidence, Severity, Span};
+use container::{Budget, Kind, Trouble};
 use engine::{Hit, Hits};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretBox};
 use std::ops::Range;
 
+pub use explain::{Explanation, MAX_PLACES, explain};
 pub use place::{MASK, MAX_EXCERPT};
 pub use rules::RuleSet;
 
@@ -79,6 +105,14 @@ struct Shown {
     excerpt: String,
 }
 
+/// What came out of an input's containers.
+#[derive(Default)]
+struct Unpacked {
+    shown: Vec<Shown>,
+    troubles: Vec<(Trouble, Range<usize>)>,
+    overflow: bool,
+}
+
 impl<'a> Scanner<'a> {
     /// A scanner over a rule set; costs nothing.
     pub fn new(rules: &'a RuleSet, key: &'a FingerprintKey) -> Self {
@@ -93,15 +127,63 @@ impl<'a> Scanner<'a> {
     ///
     /// Bytes of any kind: text, UTF-16 (with or without a mark), binary. Cannot fail.
     pub fn scan(&self, data: &[u8]) -> Vec<Match> {
+        let mut budget = Budget::default();
         let mut shown = Vec::new();
-        let mut overflow = self.text(data, &|span| span.clone(), &mut shown);
-        wide::each(data, &mut |narrow| {
-            overflow |= self.text(&narrow.bytes, &|span| narrow.outer(span), &mut shown);
-        });
-        if shown.is_empty() {
+        let mut overflow = self.plain(data, &mut budget, &mut shown);
+        let mut unpacked = Unpacked::default();
+        if Kind::of(data).is_some() {
+            self.unpack(data, None, 1, &mut budget, &mut unpacked);
+            overflow |= unpacked.overflow;
+        }
+        if budget.exceeded {
+            unpacked.troubles.push((Trouble::Bound, 0..data.len()));
+        }
+        if shown.is_empty() && unpacked.shown.is_empty() && unpacked.troubles.is_empty() && !overflow {
             return Vec::new();
         }
-        self.matches(data, shown, overflow)
+        self.matches(data, shown, unpacked, overflow)
+    }
+
+    /// The matches of a text and of its narrow form, members of containers left out.
+    fn plain(&self, data: &[u8], budget: &mut Budget, shown: &mut Vec<Shown>) -> bool {
+        let mut overflow = self.text(data, &|span| span.clone(), budget, shown);
+        wide::each(data, &mut |narrow| {
+            overflow |= self.text(&narrow.bytes, &|span| narrow.outer(span), budget, shown);
+        });
+        overflow
+    }
+
+    /// The matches in the members of a container, each at the member's place in the outermost one.
+    fn unpack(&self, data: &[u8], outer: Option<&Range<usize>>, level: u32, budget: &mut Budget, all: &mut Unpacked) {
+        let mut troubles = Vec::new();
+        container::each(
+            data,
+            budget,
+            &mut |member, budget| {
+                let place = outer.unwrap_or(&member.place);
+                for text in [&member.name, &*member.bytes] {
+                    let mut shown = Vec::new();
+                    all.overflow |= self.plain(text, budget, &mut shown) || all.shown.len() > engine::MAX_HITS;
+                    let room = (engine::MAX_HITS + 1).saturating_sub(all.shown.len());
+                    all.shown.extend(shown.into_iter().take(room).map(|s| Shown {
+                        excerpt: s.excerpt,
+                        hit: Hit {
+                            span: place.clone(),
+                            ..s.hit
+                        },
+                    }));
+                }
+                match Kind::of(&member.bytes) {
+                    None => {}
+                    Some(_) if level < container::MAX_NESTING => {
+                        self.unpack(&member.bytes, Some(place), level + 1, budget, all);
+                    }
+                    Some(_) => all.troubles.push((Trouble::Bound, place.clone())),
+                }
+            },
+            &mut |why, place| troubles.push((why, outer.cloned().unwrap_or(place))),
+        );
+        all.troubles.extend(troubles);
     }
 
     /// The matches in a name (of a file, a branch, a person), and the name as it may be shown.
@@ -109,14 +191,20 @@ impl<'a> Scanner<'a> {
     /// Shown: every secret replaced, whatever its confidence; control characters, bytes that are not UTF-8
     /// and characters that change the direction of writing escaped.
     pub fn scan_name(&self, name: &[u8]) -> (Vec<Match>, String) {
-        let hits = self.hits(name, 0).hits;
+        let hits = self.hits(name, 0, &mut Budget::default()).hits;
         let secrets = place::union(hits.into_iter().map(|hit| hit.span).collect());
         (self.scan(name), place::printable(name, &secrets))
     }
 
     /// The hits of one text, decoded pieces included, with excerpts of that text; whether there were too many.
-    fn text(&self, text: &[u8], outer: &dyn Fn(&Range<usize>) -> Range<usize>, shown: &mut Vec<Shown>) -> bool {
-        let Hits { hits, overflow } = self.hits(text, 0);
+    fn text(
+        &self,
+        text: &[u8],
+        outer: &dyn Fn(&Range<usize>) -> Range<usize>,
+        budget: &mut Budget,
+        shown: &mut Vec<Shown>,
+    ) -> bool {
+        let Hits { hits, overflow } = self.hits(text, 0, budget);
         if hits.is_empty() {
             return overflow;
         }
@@ -132,24 +220,39 @@ impl<'a> Scanner<'a> {
     }
 
     /// The hits of one text and of what is decoded from it.
-    fn hits(&self, text: &[u8], depth: u32) -> Hits {
+    fn hits(&self, text: &[u8], depth: u32, budget: &mut Budget) -> Hits {
         let mut all = engine::run(self.rules, self.level, text, &|secret| self.fingerprint(secret));
-        if depth < MAX_DEPTH {
-            decode::each(text, &mut |piece| {
-                let inner = self.hits(&piece.bytes, depth + 1);
-                all.overflow |= inner.overflow || all.hits.len() >= engine::MAX_HITS;
-                if all.hits.len() < engine::MAX_HITS {
-                    all.hits.extend(inner.hits.into_iter().map(|hit| Hit {
-                        span: piece.outer(&hit.span),
-                        ..hit
-                    }));
-                }
-            });
+        if depth >= MAX_DEPTH {
+            return all;
         }
+        decode::each(text, &mut |piece| {
+            let inner = self.hits(&piece.bytes, depth + 1, budget);
+            all.take(inner, &|span| piece.outer(span));
+            if Kind::of(&piece.bytes).is_some() {
+                self.packed(&piece, depth + 1, budget, &mut all);
+            }
+        });
         all
     }
 
-    fn matches(&self, data: &[u8], shown: Vec<Shown>, overflow: bool) -> Vec<Match> {
+    /// The hits in a container that was found encoded in a text; of one level, since it cannot hold much.
+    fn packed(&self, piece: &decode::Piece, depth: u32, budget: &mut Budget, all: &mut Hits) {
+        let (mut nested, mut bound) = (false, false);
+        container::each(
+            &piece.bytes,
+            budget,
+            &mut |member, budget| {
+                nested |= Kind::of(&member.bytes).is_some();
+                let inner = self.hits(&member.bytes, depth, budget);
+                all.take(inner, &|_| piece.outer(&(0..piece.bytes.len())));
+            },
+            // Text that only looks like a container is no trouble; a bound is.
+            &mut |why, _| bound |= why == Trouble::Bound,
+        );
+        budget.exceeded |= nested || bound;
+    }
+
+    fn matches(&self, data: &[u8], shown: Vec<Shown>, unpacked: Unpacked, overflow: bool) -> Vec<Match> {
         let excerpts: std::collections::HashMap<(usize, usize, u16), String> = shown
             .iter()
             .map(|s| ((s.hit.span.start, s.hit.span.end, s.hit.rule), s.excerpt.clone()))
@@ -157,12 +260,21 @@ impl<'a> Scanner<'a> {
         let hits = place::resolve(self.rules, shown.into_iter().map(|s| s.hit).collect());
         let mut lines = place::Lines::new(data);
         let mut matches: Vec<Match> = hits
-            .into_iter()
+            .iter()
             .map(|hit| {
                 let excerpt = excerpts.get(&(hit.span.start, hit.span.end, hit.rule));
-                self.finish(&hit, lines.span(&hit.span), excerpt.cloned().unwrap_or_default())
+                self.finish(hit, lines.span(&hit.span), excerpt.cloned().unwrap_or_default())
             })
             .collect();
+        // What a container stores as it is has been found already.
+        let known: std::collections::HashSet<[u8; 32]> = hits.iter().map(|hit| hit.fingerprint).collect();
+        let packed = unpacked
+            .shown
+            .into_iter()
+            .filter(|s| !known.contains(&s.hit.fingerprint));
+        matches.extend(packed.map(|s| self.finish(&s.hit, lines.span(&s.hit.span), s.excerpt)));
+        matches.extend(self.troubles(unpacked.troubles, &mut lines));
+        matches.sort_by(|a, b| (a.span.start, a.span.end, &a.rule).cmp(&(b.span.start, b.span.end, &b.rule)));
         if overflow || matches.len() > engine::MAX_HITS {
             matches.truncate(engine::MAX_HITS);
             matches.extend(self.too_many(matches.last().map(|m| m.span)));
@@ -182,6 +294,26 @@ impl<'a> Scanner<'a> {
             fingerprint: hex(&hit.fingerprint),
             revoke: entry.revoke.as_ref().map(ToString::to_string),
         }
+    }
+
+    /// The matches that say what of a container was not read: the first of each kind.
+    fn troubles(&self, mut troubles: Vec<(Trouble, Range<usize>)>, lines: &mut place::Lines) -> Vec<Match> {
+        troubles.sort_by_key(|(why, place)| (*why, place.start));
+        troubles.dedup_by_key(|(why, _)| *why);
+        let tell = |(why, place): (Trouble, Range<usize>)| {
+            let (rule, title, certain) = why.told();
+            Match {
+                rule: rule.to_owned(),
+                title: title.to_owned(),
+                severity: Severity::High,
+                confidence: if certain { Confidence::High } else { Confidence::Medium },
+                span: lines.span(&place),
+                excerpt: String::new(),
+                fingerprint: hex(&self.fingerprint(rule.as_bytes())),
+                revoke: None,
+            }
+        };
+        troubles.into_iter().map(tell).collect()
     }
 
     /// The match that says that the list is not complete.

@@ -3,7 +3,7 @@
 use super::error::CommandError;
 use crate::port::Outage;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 /// Runs git in a folder and gives its standard output, trimmed, if it exits with 0; `None` otherwise.
 ///
@@ -22,12 +22,36 @@ pub fn ask(dir: &Path, args: &[&str]) -> Result<Option<String>, CommandError> {
 /// # Errors
 /// `git-missing` if the program cannot be started.
 pub fn run(dir: &Path, args: &[&str]) -> Result<Output, CommandError> {
+    let mut command = program();
+    command.arg("-C").arg(dir).args(args);
+    finish(command)
+}
+
+/// As [`run`], in the bare repository `dir` and in no other, whatever the environment says.
+///
+/// # Errors
+/// `git-missing` if the program cannot be started.
+pub fn run_in(dir: &Path, args: &[&str]) -> Result<Output, CommandError> {
+    let mut command = program();
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"GIT_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(dir).arg("--git-dir=.").args(args);
+    finish(command)
+}
+
+fn program() -> Command {
     #[expect(
         clippy::disallowed_methods,
         reason = "commands may start git; git answers what only it knows"
     )]
-    let mut command = std::process::Command::new("git");
-    command.arg("-C").arg(dir).args(args).output().map_err(|e| {
+    Command::new("git")
+}
+
+fn finish(mut command: Command) -> Result<Output, CommandError> {
+    command.output().map_err(|e| {
         CommandError::Outage(Outage {
             code: "git-missing",
             what: "cannot run git".into(),

@@ -135,7 +135,9 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, Com
         open::signer(home)?;
     }
     let key = open::fingerprint_key(&home.fingerprint_key())?;
-    let quarantine = process::variable("GIT_QUARANTINE_PATH").map(PathBuf::from);
+    // A server that spawns hooks by itself may name only the object folder, which is the quarantine then.
+    let quarantine = process::variable("GIT_QUARANTINE_PATH").or_else(|| process::variable("GIT_OBJECT_DIRECTORY"));
+    let quarantine = quarantine.map(PathBuf::from);
     let repository = open::repository(home, quarantine.as_ref())?;
     let keyring = open::keyring(home);
     let store = open::store(home).await?;

@@ -6,6 +6,7 @@
 //! scope: keys that may sign (`keys`).
 
 mod audit;
+mod client;
 mod git;
 mod hook_file;
 mod install;
@@ -29,6 +30,9 @@ use std::path::PathBuf;
 pub struct InitArgs {
     /// The repository's folder on the server, such as /srv/git/pay.git
     pub repository: PathBuf,
+    /// Install the developer's hooks, pre-commit and pre-push, into a clone instead
+    #[arg(long, conflicts_with_all = ["check", "resource", "verifier_id", "chain", "no_hooks", "format"])]
+    pub client: bool,
     /// Change nothing; audit the installation and every way around it
     #[arg(long, conflicts_with_all = ["resource", "verifier_id", "program", "chain"])]
     pub check: bool,
@@ -78,6 +82,10 @@ pub fn run_in(
     now: Timestamp,
     out: &mut Output,
 ) -> Result<Outcome, CommandError> {
+    if args.client {
+        client::install(&args.repository, args.program.as_deref(), out)?;
+        return Ok(Outcome::Yes);
+    }
     let git = Git::open(&args.repository, environment)?;
     let home = Home::of(git.dir());
     if args.check {

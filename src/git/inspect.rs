@@ -267,7 +267,12 @@ fn outside<H>(
     if let Some(quarantine) = &store.quarantine {
         outside.add_held(quarantine, appended, &traversed.holders)?;
     }
-    outside.account(store, &old_parents(ordered, fresh), deadline)?;
+    let mut parents = old_parents(ordered, fresh);
+    if store.whole {
+        // A shallow clone ends before these.
+        parents.retain(|parent| store.has(*parent).unwrap_or(true));
+    }
+    outside.account(store, &parents, deadline)?;
     Ok(outside)
 }
 

@@ -17,7 +17,7 @@ use gix::objs::Kind;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Most trees that are read again to name places: about a second of work.
-const MAX_TREES: usize = 10_000;
+const MAX_TREES: usize = 2_000;
 
 /// The places of objects.
 ///

@@ -19,6 +19,8 @@ pub(super) struct Store {
     /// Looks no second time at the disk for what is not there.
     probe: gix::odb::Handle,
     objects: PathBuf,
+    /// Whether the quarantine is the main store's own folder: what it holds then counts as brought.
+    pub(super) whole: bool,
 }
 
 /// The commit that an id leads to, tags peeled, and the first tag on the way.
@@ -54,6 +56,16 @@ impl Store {
             main,
             probe,
             objects: layout.objects.clone(),
+            whole: false,
+        })
+    }
+
+    /// Opens the main store as if all of its own objects had just been brought.
+    pub(super) fn whole(layout: &Layout) -> Result<Self, Outage> {
+        let own = Quarantine::open(&layout.objects, layout.hash)?;
+        Ok(Self {
+            whole: true,
+            ..Self::open(layout, Some(own))?
         })
     }
 
@@ -61,7 +73,8 @@ impl Store {
     ///
     /// May say no for what an unreadable or vanishing pack holds: whoever asks must then do more, not less.
     pub(super) fn in_main(&self, oid: Oid) -> bool {
-        id_of(&oid).is_some_and(|id| self.probe.exists(id))
+        let brought = || self.whole && self.position(oid.as_bytes()).is_some();
+        id_of(&oid).is_some_and(|id| !brought() && self.probe.exists(id))
     }
 
     /// Whether it is anywhere.

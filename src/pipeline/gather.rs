@@ -1,17 +1,17 @@
 //! Reads the facts of a push from the ports. What cannot be read becomes [`Fact::Unavailable`].
 
 use super::World;
+use super::visitor::Visitor;
 use crate::config::{Policy, RefRule};
 use crate::facts::{CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact, SignatureState, TagFact, UpdateFact};
 use crate::finding::Place;
 use crate::guarantee::Guarantee;
-use crate::object::{self, ObjectKind, SignatureFormat, SignatureParts};
+use crate::object::{self, SignatureFormat, SignatureParts};
 use crate::port::{
-    EntryRecord, Inspected, InspectedUpdate, Introduced, Keyring, NewCommit, ObjectVisitor, Outage, Repository, Signed,
-    Store,
+    EntryRecord, Inspected, InspectedUpdate, Introduced, Keyring, NewCommit, Outage, Repository, Signed, Store,
 };
 use crate::push::{Oid, Push, RefName, RefUpdate, Timestamp};
-use crate::scan::{Match, Scanner};
+use crate::scan::Match;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads everything about one push.
@@ -52,17 +52,6 @@ where
     }
 }
 
-/// The scanner as the repository's visitor.
-struct Visitor<'a>(&'a Scanner<'a>);
-
-impl ObjectVisitor for Visitor<'_> {
-    type Hit = Match;
-
-    fn visit(&self, _: Oid, _: ObjectKind, data: &[u8]) -> Vec<Match> {
-        self.0.scan(data)
-    }
-}
-
 /// All that the repository tells: the quarantine, and what older objects become newly reachable unscanned.
 async fn look<R, K, S>(
     world: &World<'_, R, K, S>,
@@ -74,7 +63,7 @@ where
     S: Store,
 {
     let known = known(world, &push.updates)?;
-    let visitor = Visitor(world.scanner);
+    let visitor = Visitor::new(world.scanner);
     let inspected = world
         .repository
         .inspect(&push.updates, &known, &world.policy.bounds, &visitor)?;

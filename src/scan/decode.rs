@@ -1,4 +1,4 @@
-//! Other writings of a text: base64, hexadecimal, percent, `\u`, HTML entities.
+//! Other writings of a text: base64, hexadecimal, percent, `\u`, HTML entities, literals in parts.
 //!
 //! Each found piece is handed on decoded, with a map from its bytes to the
 //! place of the written form. Bounds: a piece is at most [`MAX_PIECE`] bytes;
@@ -56,6 +56,7 @@ pub(crate) fn each(data: &[u8], found: &mut dyn FnMut(Piece)) {
         }
     });
     super::escapes::each(data, found);
+    super::joined::each(data, found);
 }
 
 /// A piece whose bytes came one by one: `steps` has one entry more than `bytes`.
@@ -116,7 +117,7 @@ fn base64(data: &[u8], run: &Range<usize>) -> Option<Piece> {
     };
     let mut head = Zeroizing::new([0; 15]);
     let length = engine.decode_slice(&written[..16], head.as_mut()).ok()?;
-    if !texty(&head[..length]) {
+    if !texty(&head[..length]) && !packed(&head[..length]) {
         return None;
     }
     // A single left-over character is no base64; leave it out.
@@ -161,6 +162,15 @@ fn texty(head: &[u8]) -> bool {
             .all(|(i, b)| if i % 2 == odd { *b == 0 } else { text(b) })
     };
     head.iter().all(text) || wide(0) || wide(1)
+}
+
+/// Whether decoded bytes start as a compressed stream that `container` unpacks.
+fn packed(head: &[u8]) -> bool {
+    use super::container::Kind;
+    matches!(
+        Kind::of(head),
+        Some(Kind::Gzip | Kind::Zip | Kind::Xz | Kind::Bzip2 | Kind::Zstd)
+    )
 }
 
 #[cfg(test)]

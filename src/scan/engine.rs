@@ -38,6 +38,18 @@ pub(crate) struct Hits {
     pub(crate) overflow: bool,
 }
 
+impl Hits {
+    /// Adds the hits of a piece, their places being those that `outer` gives.
+    pub(crate) fn take(&mut self, inner: Hits, outer: &dyn Fn(&Range<usize>) -> Range<usize>) {
+        self.overflow |= inner.overflow || self.hits.len() >= MAX_HITS;
+        let room = MAX_HITS.saturating_sub(self.hits.len());
+        self.hits.extend(inner.hits.into_iter().take(room).map(|hit| Hit {
+            span: outer(&hit.span),
+            ..hit
+        }));
+    }
+}
+
 /// Runs all rules over a text. `fingerprint` is called with each secret.
 pub(crate) fn run(rules: &RuleSet, level: Level, text: &[u8], fingerprint: &dyn Fn(&[u8]) -> [u8; 32]) -> Hits {
     let mut sweep = Sweep {

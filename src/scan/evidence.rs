@@ -4,6 +4,7 @@
 //! confidence and never drops: a token with a broken checksum may be a typing
 //! error away from a real one.
 
+use super::likeness;
 use super::rules::Entry;
 use crate::finding::Confidence;
 use base64::Engine;
@@ -17,6 +18,7 @@ pub(crate) enum Check {
     Jwt,
     AwsAccessKey,
     PrivateKey,
+    Random,
 }
 
 /// What a structure check says.
@@ -28,6 +30,8 @@ pub(crate) enum Structure {
     Possible,
     /// It cannot be one as it stands.
     Refuted,
+    /// It is something else: no finding.
+    Absent,
 }
 
 impl Check {
@@ -38,6 +42,7 @@ impl Check {
             b"jwt" => Some(Self::Jwt),
             b"aws-access-key" => Some(Self::AwsAccessKey),
             b"private-key" => Some(Self::PrivateKey),
+            b"random" => Some(Self::Random),
             _ => None,
         }
     }
@@ -49,6 +54,7 @@ impl Check {
             Self::Jwt => jwt(secret),
             Self::AwsAccessKey => aws_access_key(secret),
             Self::PrivateKey => return private_key(secret),
+            Self::Random => return random(secret),
         };
         if yes { Structure::Confirmed } else { Structure::Refuted }
     }
@@ -59,17 +65,67 @@ pub(crate) fn judge(entry: &Entry, secret: &[u8]) -> Option<(Confidence, bool)> 
     if entry.entropy > 0.0 && entropy(secret) < entry.entropy {
         return None;
     }
-    let placeholder = placeholder(secret);
-    if entry.generic && placeholder {
+    if documented(secret) {
         return None;
     }
+    if entry.generic && placeholder(secret) {
+        return None;
+    }
+    let stands_for = reference(secret) || worded(secret) || repeated(secret);
     let structure = entry.check.map_or(Structure::Possible, |check| check.judge(secret));
     match structure {
         Structure::Confirmed => Some((Confidence::High, true)),
-        _ if placeholder => Some((Confidence::Low, false)),
-        Structure::Possible => Some((entry.confidence, false)),
+        Structure::Absent => None,
         Structure::Refuted => Some((Confidence::Low, false)),
+        Structure::Possible if stands_for => Some((Confidence::Low, false)),
+        // In a provider's own form a sequence is a dummy or a careless key: never a reason to deny by itself.
+        Structure::Possible if sequential(secret) => Some((entry.confidence.min(Confidence::Medium), false)),
+        Structure::Possible => Some((entry.confidence, false)),
     }
+}
+
+/// What each piece of evidence says of a secret, one line each; [`judge`] draws the same conclusions.
+pub(crate) fn account(entry: &Entry, secret: &[u8]) -> Vec<String> {
+    let mut lines = vec![format!("the rule starts from confidence {:?}", entry.confidence).to_lowercase()];
+    let bits = entropy(secret);
+    if entry.entropy > 0.0 {
+        let verdict = if bits < entry.entropy {
+            "too even: no finding"
+        } else {
+            "enough"
+        };
+        lines.push(format!(
+            "entropy {bits:.2} of at least {:.2} bits a character: {verdict}",
+            entry.entropy
+        ));
+    }
+    let dropped = if entry.generic { "no finding" } else { "lowers to low" };
+    let mut say = |holds: bool, what: &str, so: &str| {
+        if holds {
+            lines.push(format!("{what}: {so}"));
+        }
+    };
+    say(
+        documented(secret),
+        "an example of the provider's documentation",
+        "no finding",
+    );
+    say(reference(secret), "a template or a reference", dropped);
+    say(worded(secret), "a placeholder's word", dropped);
+    say(repeated(secret), "one character repeated", dropped);
+    let at_most = if entry.generic { "no finding" } else { "at most medium" };
+    say(sequential(secret), "a sequence of characters", at_most);
+    if let Some(check) = entry.check {
+        let name = format!("structure ({check:?})").to_lowercase();
+        let so = match check.judge(secret) {
+            Structure::Confirmed => "confirmed: high",
+            Structure::Possible => "possible: as it was",
+            Structure::Refuted => "refuted: low",
+            Structure::Absent => "words, a path, a number or a reference: no finding",
+        };
+        say(true, &name, so);
+    }
+    lines
 }
 
 /// Shannon entropy, bits per byte.
@@ -171,6 +227,35 @@ fn private_key(secret: &[u8]) -> Structure {
         Ok(bytes) if bytes.starts_with(b"openssh-key-v1\0") || der_sequence(&bytes) => Structure::Confirmed,
         Ok(_) => Structure::Possible,
     }
+}
+
+/// A value that no name, word, path, number or reference is: what a random token looks like.
+fn random(secret: &[u8]) -> Structure {
+    let digits = secret.iter().filter(|b| b.is_ascii_digit()).count();
+    let letters = secret.iter().filter(|b| b.is_ascii_alphabetic()).count();
+    let number = letters == 0 && secret.len() < 30;
+    let word = digits == 0 && secret.len() < 20;
+    if number || word || reference(secret) || worded(secret) || path(secret) || likeness::ordinary(secret) {
+        Structure::Absent
+    } else {
+        Structure::Possible
+    }
+}
+
+/// Three parts or more with `/` between them, one of which is a word.
+fn path(text: &[u8]) -> bool {
+    let parts = || text.split(|b| *b == b'/');
+    parts().count() >= 3 && parts().any(|part| part.len() >= 4 && likeness::ordinary(part))
+}
+
+/// Whether a value is the example of its provider's own documentation, which says so in capitals at its end.
+///
+/// AWS: `AKIAIOSFODNN7EXAMPLE` and the secrets that end in `EXAMPLEKEY`
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html>).
+fn documented(secret: &[u8]) -> bool {
+    [b"EXAMPLE".as_slice(), b"EXAMPLEKEY"]
+        .iter()
+        .any(|end| secret.ends_with(end))
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {

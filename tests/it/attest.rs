@@ -387,7 +387,7 @@ fn an_old_or_foreign_status_list_is_refused() {
 
 /// The folder of the outside judges, set up on first use. The script locks, so tests may call it at the same time.
 #[expect(clippy::disallowed_methods, reason = "tests/run says where it set the judges up")]
-fn judges() -> PathBuf {
+pub(crate) fn judges() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dir = std::env::var_os("LYCHGATE_JUDGES").map_or_else(|| root.join("target/judges"), PathBuf::from);
     let script = root.join("tests/fixtures/judges.sh");

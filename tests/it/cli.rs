@@ -6,11 +6,12 @@
 use crate::support::{Gate, LYCHGATE, Scratch, Signing};
 
 /// Every subcommand, in the order of the help.
-const SUBCOMMANDS: [&str; 12] = [
+const SUBCOMMANDS: [&str; 13] = [
     "init",
     "hook",
     "check",
     "scan",
+    "rules",
     "verify",
     "reopen",
     "keys",

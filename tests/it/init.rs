@@ -80,6 +80,7 @@ impl Site {
     fn args(&self) -> InitArgs {
         InitArgs {
             repository: self.bare.clone(),
+            client: false,
             check: false,
             resource: None,
             verifier_id: None,

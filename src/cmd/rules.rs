@@ -1,0 +1,231 @@
+//! `lychgate rules`: lists, explains, tests and imports detection rules.
+
+use super::error::{CommandError, Outcome};
+use super::output::{Format, Output};
+use super::scan::setup;
+use crate::gitleaks;
+use crate::rule::Rule;
+use crate::scan::{FingerprintKey, RuleSet, Scanner, source};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `lychgate rules`.
+#[derive(Debug, clap::Args)]
+pub struct RulesArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: RulesAction,
+}
+
+/// What to do with rules.
+#[derive(Debug, clap::Subcommand)]
+pub enum RulesAction {
+    /// List the shipped rules, and those of a folder
+    List {
+        /// A folder of rule files (*.toml)
+        #[arg(long, value_name = "DIR")]
+        rules: Option<PathBuf>,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Say what a rule looks for and, of a file, where it matches and what speaks for and against each match
+    Explain {
+        /// The rule's id
+        id: String,
+        /// The file to look into; at most 16 MiB
+        file: Option<PathBuf>,
+        /// A folder of rule files (*.toml)
+        #[arg(long, value_name = "DIR")]
+        rules: Option<PathBuf>,
+    },
+    /// Run the examples and counter-examples of a folder's rules
+    Test {
+        /// A folder of rule files (*.toml)
+        folder: PathBuf,
+    },
+    /// Print the rules of a .gitleaks.toml as a rule file; what cannot be taken over is said
+    Import {
+        /// The .gitleaks.toml
+        file: PathBuf,
+    },
+}
+
+/// Lists, explains, tests or imports.
+///
+/// [`Outcome::No`] if a rule fails its examples, or what is explained is found.
+///
+/// # Errors
+/// `rule-unknown`, `path-unreadable`, `rules-unreadable`, `rules-not-valid`, `import-unreadable`, `import-not-valid`.
+pub fn run(args: &RulesArgs, out: &mut Output) -> Result<Outcome, CommandError> {
+    match &args.action {
+        RulesAction::List { rules, format } => list(rules.as_deref(), *format, out),
+        RulesAction::Explain { id, file, rules } => explain(id, file.as_deref(), rules.as_deref(), out),
+        RulesAction::Test { folder } => test(folder, out),
+        RulesAction::Import { file } => import(file, out),
+    }
+}
+
+/// The rules of files, or all their errors.
+fn parsed(files: &[(&str, &str)]) -> Result<Vec<Rule>, CommandError> {
+    setup::rule_set(files)?;
+    Ok(source::parse(files).unwrap_or_default())
+}
+
+fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
+    files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect()
+}
+
+fn list(folder: Option<&Path>, format: Format, out: &mut Output) -> Result<Outcome, CommandError> {
+    let own = folder.map(setup::rule_files).transpose()?.unwrap_or_default();
+    let rules = parsed(&[RuleSet::builtin_sources(), &borrowed(&own)].concat())?;
+    match format {
+        Format::Json => out.line(json!(rules)),
+        Format::Text => {
+            for rule in &rules {
+                let severity = json!(rule.severity);
+                let severity = severity.as_str().unwrap_or_default();
+                out.line(format_args!(
+                    "{:<40} {severity:<9} {} {}",
+                    rule.id, rule.provider, rule.kind
+                ));
+            }
+        }
+    }
+    Ok(Outcome::Yes)
+}
+
+/// Most bytes of a file that is explained.
+const MAX_EXPLAINED: u64 = 16 << 20;
+
+fn explain(id: &str, file: Option<&Path>, folder: Option<&Path>, out: &mut Output) -> Result<Outcome, CommandError> {
+    let own = folder.map(setup::rule_files).transpose()?.unwrap_or_default();
+    let files = [RuleSet::builtin_sources(), &borrowed(&own)].concat();
+    let Some(rule) = parsed(&files)?.into_iter().find(|rule| rule.id == id) else {
+        let what = format!("there is no rule {id}");
+        return Err(CommandError::usage("rule-unknown", what, "see lychgate rules list"));
+    };
+    describe(&rule, out);
+    let Some(path) = file else {
+        return Ok(Outcome::Yes);
+    };
+    let text = explained(path)?;
+    let set = setup::rule_set(&[("rule", &gitleaks::render(std::slice::from_ref(&rule)))])?;
+    let places = crate::scan::explain(&set, id, &text).unwrap_or_default();
+    if places.is_empty() {
+        out.line("nothing in the file has this form");
+    }
+    let mut found = false;
+    for place in &places {
+        let before = &text[..place.secret.start];
+        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+        out.line(format_args!(
+            "line {line}, column {column}: {} bytes matched, the secret is {} of them",
+            place.matched.len(),
+            place.secret.len()
+        ));
+        place
+            .evidence
+            .iter()
+            .for_each(|piece| out.line(format_args!("  - {piece}")));
+        let level = json!(place.confidence);
+        out.line(format_args!("  = {}", level.as_str().unwrap_or("no finding")));
+        found |= place.confidence.is_some();
+    }
+    Ok(if found { Outcome::No } else { Outcome::Yes })
+}
+
+/// What a rule looks for.
+fn describe(rule: &Rule, out: &mut Output) {
+    let (severity, confidence) = (json!(rule.severity), json!(rule.confidence));
+    out.line(format_args!("{}: {} {}", rule.id, rule.provider, rule.kind));
+    for (name, text) in [
+        ("severity", severity.as_str().unwrap_or_default()),
+        ("confidence", confidence.as_str().unwrap_or_default()),
+        ("documentation", &rule.documentation),
+        ("revoke", rule.revoke.as_deref().unwrap_or("not known")),
+        ("keywords", &rule.keywords.join(" ")),
+        ("structure", rule.checksum.as_deref().unwrap_or("none")),
+        ("expression", &rule.regex),
+    ] {
+        out.line(format_args!("  {name:<14}{text}"));
+    }
+}
+
+/// The bytes of a file to explain.
+fn explained(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CommandError> {
+    let mut text = zeroize::Zeroizing::new(Vec::new());
+    let read = std::fs::File::open(path)
+        .and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_EXPLAINED + 1), &mut text));
+    match read {
+        Ok(size) if size as u64 <= MAX_EXPLAINED => Ok(text),
+        Ok(_) => Err(CommandError::usage(
+            "path-unreadable",
+            format!("{}: larger than {MAX_EXPLAINED} bytes", path.display()),
+            "give the part that matters",
+        )),
+        Err(e) => Err(CommandError::usage(
+            "path-unreadable",
+            format!("{}: {e}", path.display()),
+            "name a file that can be read",
+        )),
+    }
+}
+
+fn test(folder: &Path, out: &mut Output) -> Result<Outcome, CommandError> {
+    let files = setup::rule_files(folder)?;
+    let rules = parsed(&borrowed(&files))?;
+    let (mut wrong, mut texts) = (0, 0);
+    for rule in &rules {
+        for (kind, list, wanted) in [
+            ("example", &rule.examples, true),
+            ("counterexample", &rule.counterexamples, false),
+        ] {
+            for (i, text) in list.iter().enumerate() {
+                texts += 1;
+                if finds(rule, text)? != wanted {
+                    wrong += 1;
+                    let verb = if wanted { "not found" } else { "found" };
+                    out.line(format_args!("{}: {kind} {}: {verb}", rule.id, i + 1));
+                }
+            }
+        }
+    }
+    out.line(format_args!(
+        "{} rules, {texts} examples and counter-examples, {wrong} wrong",
+        rules.len()
+    ));
+    Ok(if wrong == 0 { Outcome::Yes } else { Outcome::No })
+}
+
+/// Whether a rule, alone, so that no other takes its place, finds something in a text.
+fn finds(rule: &Rule, text: &str) -> Result<bool, CommandError> {
+    let file = gitleaks::render(std::slice::from_ref(rule));
+    let set = setup::rule_set(&[("rule", &file)])?;
+    let key = FingerprintKey::new(Box::new([0; 32]));
+    Ok(!Scanner::new(&set, &key).scan(text.as_bytes()).is_empty())
+}
+
+fn import(file: &Path, out: &mut Output) -> Result<Outcome, CommandError> {
+    let config = setup::import(file)?;
+    let text = gitleaks::render(&config.rules);
+    if !config.rules.is_empty() {
+        setup::rule_set(&[("imported", &text)])?;
+        out.line(text.trim_end());
+    }
+    for note in &config.not_honoured {
+        out.note(format!("warning[not-honoured]: {note}"));
+    }
+    if !config.allow.is_empty() || !config.disabled.is_empty() {
+        out.note(
+            "warning[not-honoured]: allowlists and disabled rules have no place in a rule file; \
+             scan --gitleaks-config honours them",
+        );
+    }
+    out.note(format!("lychgate: {} rules taken over", config.rules.len()));
+    Ok(Outcome::Yes)
+}

@@ -1,0 +1,300 @@
+//! Reading files and folders, on all cores, in bounded memory.
+//!
+//! Hidden files included, and the text of symbolic links, which are not
+//! followed. Left out: the object store of a Git folder (`.git/objects`), which
+//! is compressed, and what the caller excludes. Names are scanned too.
+
+use super::super::error::CommandError;
+use super::super::output::Output;
+use super::progress::Progress;
+use super::{Eye, io_outage};
+use crate::report::{Item, Note, Report};
+use crate::scan::stream::Stream;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Files up to this size are read whole.
+const WHOLE: u64 = 16 << 20;
+/// Larger ones are scanned in pieces of this size, read by so much at a time.
+const PIECE: usize = 8 << 20;
+const READ: usize = 1 << 20;
+
+/// One thing to read.
+struct Target {
+    path: PathBuf,
+    /// The path as it may be shown.
+    shown: String,
+    link: bool,
+}
+
+/// The walk over the given paths: what is to be read, in its order, and what names said.
+pub(super) struct Walk<'a> {
+    eye: &'a Eye<'a>,
+    /// What Git ignores, as full paths.
+    excluded: HashSet<PathBuf>,
+    targets: Vec<Target>,
+    /// Findings in names, each with the number of targets before it.
+    names: Vec<(usize, Item)>,
+    unread: Vec<(usize, Note)>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(eye: &'a Eye<'a>) -> Self {
+        Self {
+            eye,
+            excluded: HashSet::new(),
+            targets: Vec::new(),
+            names: Vec::new(),
+            unread: Vec::new(),
+        }
+    }
+
+    /// Leaves these files and folders out.
+    pub(super) fn exclude(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.excluded.extend(paths);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.names.is_empty() && self.unread.is_empty()
+    }
+
+    /// A path that the user names: followed if it is a link, refused if it is not there.
+    pub(super) fn root(&mut self, path: &Path) -> Result<(), CommandError> {
+        let (_, shown) = self.eye.scanner.scan_name(path.as_os_str().as_bytes());
+        let kind = std::fs::metadata(path).map(|meta| meta.file_type()).map_err(|e| {
+            CommandError::usage(
+                "path-unreadable",
+                format!("{shown}: {e}"),
+                "name files or folders that exist",
+            )
+        })?;
+        if kind.is_dir() {
+            self.folder(path, &shown);
+        } else if kind.is_file() {
+            self.target(path, shown, false);
+        } else {
+            let what = format!("{shown}: neither a file nor a folder");
+            return Err(CommandError::usage("path-not-a-file", what, "name files or folders"));
+        }
+        Ok(())
+    }
+
+    /// Everything in a folder, sorted by name; the folders' depth is bounded by the length of a path.
+    fn folder(&mut self, folder: &Path, shown: &str) {
+        let items = std::fs::read_dir(folder).and_then(|items| items.collect::<Result<Vec<_>, _>>());
+        let mut items = match items {
+            Ok(items) => items,
+            Err(e) => return self.unreadable("folder-unreadable", shown, &e),
+        };
+        items.sort_by_key(std::fs::DirEntry::file_name);
+        for item in items {
+            if self.excluded.contains(&item.path()) {
+                continue;
+            }
+            let name = item.file_name();
+            let (found, shown_name) = self.eye.scanner.scan_name(name.as_bytes());
+            let shown = format!("{}/{shown_name}", shown.trim_end_matches('/'));
+            let at = self.targets.len();
+            self.names
+                .extend(found.into_iter().map(|m| (at, Item::name(&shown, m))));
+            match item.file_type() {
+                Err(e) => self.unreadable("file-unreadable", &shown, &e),
+                Ok(kind) if kind.is_dir() => {
+                    if !(name == "objects" && folder.file_name().is_some_and(|f| f == ".git")) {
+                        self.folder(&item.path(), &shown);
+                    }
+                }
+                Ok(kind) if kind.is_file() || kind.is_symlink() => {
+                    self.target(&item.path(), shown, kind.is_symlink());
+                }
+                // Sockets, pipes and devices hold no text of their own.
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn target(&mut self, path: &Path, shown: String, link: bool) {
+        self.targets.push(Target {
+            path: path.to_owned(),
+            shown,
+            link,
+        });
+    }
+
+    fn unreadable(&mut self, code: &'static str, shown: &str, error: &std::io::Error) {
+        let note = Note {
+            code,
+            path: shown.to_owned(),
+            why: error.to_string(),
+        };
+        self.unread.push((self.targets.len(), note));
+    }
+}
+
+/// What reading one target gave.
+#[derive(Default)]
+struct Outcomes {
+    items: Vec<Item>,
+    note: Option<Note>,
+    bytes: u64,
+}
+
+/// Reads and scans all targets on all cores; the report is in the order of the walk.
+pub(super) fn scan_all(eye: &Eye, walk: Walk, max: u64, out: &mut Output) -> Report {
+    let targets = &walk.targets;
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let progress = Progress::new("files", targets.len() as u64);
+    let work = || {
+        let mut buffer = Zeroizing::new(Vec::new());
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(target) = targets.get(i) else {
+                return done;
+            };
+            let outcomes = scan_target(eye, target, max, &mut buffer);
+            progress.add(outcomes.bytes);
+            done.push((i, outcomes));
+        }
+    };
+    let mut results: Vec<(usize, Outcomes)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores.min(targets.len())).map(|_| scope.spawn(work)).collect();
+        progress.watch(out, || threads.iter().all(std::thread::ScopedJoinHandle::is_finished));
+        // A worker that panicked took its results along: its files count as unread below.
+        threads.into_iter().filter_map(|t| t.join().ok()).flatten().collect()
+    });
+    results.sort_by_key(|(i, _)| *i);
+    assemble(walk, results)
+}
+
+fn assemble(walk: Walk, results: Vec<(usize, Outcomes)>) -> Report {
+    let mut report = Report::default();
+    let mut names = walk.names.into_iter().peekable();
+    let mut notes = walk.unread.into_iter().peekable();
+    let mut results = results.into_iter().peekable();
+    for (i, target) in walk.targets.iter().enumerate() {
+        report
+            .findings
+            .extend(std::iter::from_fn(|| names.next_if(|(at, _)| *at <= i)).map(|(_, item)| item));
+        report
+            .unread
+            .extend(std::iter::from_fn(|| notes.next_if(|(at, _)| *at <= i)).map(|(_, note)| note));
+        match results.next_if(|(at, _)| *at == i) {
+            Some((_, outcomes)) => {
+                report.files += u64::from(outcomes.note.is_none());
+                report.bytes += outcomes.bytes;
+                report.findings.extend(outcomes.items);
+                report.unread.extend(outcomes.note);
+            }
+            None => report.unread.push(Note {
+                code: "file-not-scanned",
+                path: target.shown.clone(),
+                why: "the scan of it broke off; this is a defect of Lychgate".to_owned(),
+            }),
+        }
+    }
+    report.findings.extend(names.map(|(_, item)| item));
+    report.unread.extend(notes.map(|(_, note)| note));
+    report
+}
+
+fn scan_target(eye: &Eye, target: &Target, max: u64, buffer: &mut Vec<u8>) -> Outcomes {
+    let scanned = if target.link {
+        std::fs::read_link(&target.path).map(|text| {
+            let text = text.as_os_str().as_bytes();
+            let found = eye.look(&target.shown, text);
+            Outcomes {
+                items: found.into_iter().map(|m| Item::content(&target.shown, m)).collect(),
+                note: None,
+                bytes: text.len() as u64,
+            }
+        })
+    } else {
+        scan_file(eye, target, max, buffer)
+    };
+    scanned.unwrap_or_else(|e| Outcomes {
+        note: Some(Note {
+            code: "file-unreadable",
+            path: target.shown.clone(),
+            why: e.to_string(),
+        }),
+        ..Outcomes::default()
+    })
+}
+
+fn scan_file(eye: &Eye, target: &Target, max: u64, buffer: &mut Vec<u8>) -> std::io::Result<Outcomes> {
+    let mut file = File::open(&target.path)?;
+    let size = file.metadata()?.len();
+    if size > max {
+        let title = format!("a file of {size} bytes, more than --max-file-size {max}; it was not scanned");
+        return Ok(Outcomes {
+            items: vec![Item::bound(&target.shown, "file-too-large", title, None)],
+            ..Outcomes::default()
+        });
+    }
+    buffer.clear();
+    if size > WHOLE {
+        return pieces(eye, &target.shown, &mut file, buffer);
+    }
+    // A file may grow while it is read: what lies beyond is read in pieces too.
+    let bytes = (&mut file).take(WHOLE + 1).read_to_end(buffer)? as u64;
+    if bytes > WHOLE {
+        return pieces(eye, &target.shown, &mut file, buffer);
+    }
+    let found = eye.look(&target.shown, buffer);
+    if !found.is_empty() {
+        // Only what was read: the buffer may be far larger than the file.
+        buffer.as_mut_slice().zeroize();
+    }
+    Ok(Outcomes {
+        items: found.into_iter().map(|m| Item::content(&target.shown, m)).collect(),
+        note: None,
+        bytes,
+    })
+}
+
+/// Scans a text of any size in bounded memory; `buffer` holds what was read of it already.
+fn pieces(eye: &Eye, shown: &str, file: &mut dyn Read, buffer: &[u8]) -> std::io::Result<Outcomes> {
+    let mut stream = Stream::new(eye.scanner, PIECE);
+    let mut bytes = buffer.len() as u64;
+    let mut found = stream.feed(buffer);
+    let mut piece = Zeroizing::new(vec![0; READ]);
+    loop {
+        let count = match file.read(&mut piece) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if count == 0 {
+            break;
+        }
+        bytes += count as u64;
+        found.extend(stream.feed(&piece[..count]));
+    }
+    found.extend(stream.finish());
+    found.retain(|m| !eye.ignores_path(shown, &m.rule));
+    Ok(Outcomes {
+        items: found.into_iter().map(|m| Item::content(shown, m)).collect(),
+        note: None,
+        bytes,
+    })
+}
+
+/// Scans a text that comes in, such as standard input.
+///
+/// # Errors
+/// `input-unreadable`.
+pub(super) fn incoming(eye: &Eye, shown: &str, input: &mut dyn Read) -> Result<Report, CommandError> {
+    let outcomes = pieces(eye, shown, input, &[]).map_err(|e| io_outage("input-unreadable", shown, &e))?;
+    Ok(Report {
+        files: 1,
+        bytes: outcomes.bytes,
+        findings: outcomes.items,
+        ..Report::default()
+    })
+}

@@ -1,0 +1,428 @@
+//! What Git holds: the index, a range of commits, the whole history, a bundle.
+//!
+//! In scope: which objects each of these means, and what a finding in one of
+//! them says: commit, author, path, and whether the secret is still in the tip
+//! of a branch. Objects are read by `git` (the adapter); the `git` program
+//! answers what revisions mean and what is staged or ignored.
+//!
+//! A history scan sees every object of the repository's own store once,
+//! unreachable ones included for as long as Git keeps them.
+
+use super::super::error::CommandError;
+use super::super::git as program;
+use super::super::output::Output;
+use super::progress::Progress;
+use super::{Eye, io_outage};
+use crate::config::Bounds;
+use crate::finding;
+use crate::git::{EntryKind, Gate, tree_entries};
+use crate::gitleaks::{Mark, Place};
+use crate::object::ObjectKind;
+use crate::port::{ObjectVisitor, Outage, Repository};
+use crate::push::{Oid, RefUpdate};
+use crate::report::{History, Item, Report};
+use crate::scan::Match;
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Larger objects are findings and are not read: a developer's scan has more time than a push.
+const OBJECT_BYTES: u64 = 512 << 20;
+
+fn bounds() -> Bounds {
+    Bounds {
+        objects: u64::from(u32::MAX),
+        object_bytes: OBJECT_BYTES,
+        commits: u64::from(u32::MAX),
+        // A week: the user may interrupt a scan that takes too long.
+        seconds: 7 * 24 * 3600,
+        threads: 0,
+    }
+}
+
+/// A match with what places it.
+struct Hit {
+    kind: ObjectKind,
+    found: Match,
+    marks: Vec<Mark>,
+}
+
+struct Visitor<'a> {
+    eye: &'a Eye<'a>,
+    progress: &'a Progress,
+}
+
+impl ObjectVisitor for Visitor<'_> {
+    type Hit = Hit;
+
+    fn visit(&self, _: Oid, kind: ObjectKind, data: &[u8]) -> Vec<Hit> {
+        let found = self.eye.scanner.scan(data).into_iter().map(|found| Hit {
+            kind,
+            marks: self.eye.allow.marks(data, &found),
+            found,
+        });
+        let found = found.collect();
+        self.progress.add(data.len() as u64);
+        found
+    }
+}
+
+/// What a traversal gave.
+struct Seen {
+    hits: Vec<(finding::Place, Hit)>,
+    bounds: Vec<(String, finding::Place)>,
+    objects: u64,
+    bytes: u64,
+}
+
+/// Whether a path is a bare repository, which has no files of its own to scan.
+pub(super) fn is_bare(path: &Path) -> bool {
+    path.join("HEAD").is_file() && path.join("objects").is_dir() && path.join("refs").is_dir()
+}
+
+/// Whether a file begins as a bundle does: <https://git-scm.com/docs/gitformat-bundle>.
+pub(super) fn is_bundle(path: &Path) -> bool {
+    let mut start = [0; 16];
+    let is_file = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
+    is_file
+        && std::fs::File::open(path)
+            .and_then(|mut f| f.read_exact(&mut start))
+            .is_ok()
+        && (start.starts_with(b"# v2 git bundle") || start.starts_with(b"# v3 git bundle"))
+}
+
+/// Scans every object of a repository.
+pub(super) fn history(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report, CommandError> {
+    let dir = git_dir(path)?;
+    let gate = Gate::whole(&dir)?;
+    let mut updates = Vec::new();
+    for (name, new) in gate.refs("refs/")? {
+        updates.push(RefUpdate {
+            name,
+            old: zero(new)?,
+            new,
+        });
+    }
+    let known = vec![beyond_shallow(&gate, &dir)?; updates.len()];
+    let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
+        let seen = gate.inspect(&updates, &known, &bounds(), visitor)?;
+        Ok(Seen {
+            hits: seen.hits,
+            bounds: seen.bounds,
+            objects: seen.objects,
+            bytes: seen.bytes,
+        })
+    })?;
+    report(eye, &gate, seen)
+}
+
+/// The parents that a shallow clone lacks: its history ends before them.
+/// <https://git-scm.com/docs/gitformat-shallow>
+fn beyond_shallow(gate: &Gate, dir: &Path) -> Result<Vec<Oid>, CommandError> {
+    let listed = std::fs::read_to_string(dir.join("shallow")).unwrap_or_default();
+    let mut beyond = Vec::new();
+    for commit in listed.lines().filter_map(|line| line.parse::<Oid>().ok()) {
+        beyond.extend(crate::git::commit_head(&gate.object(commit)?.data).parents);
+    }
+    Ok(beyond)
+}
+
+/// Scans what a range of commits brings.
+pub(super) fn range(eye: &Eye, path: &Path, range: &str, out: &mut Output) -> Result<Report, CommandError> {
+    let gate = Gate::open(&git_dir(path)?, None)?;
+    let mut args = vec!["rev-list", "--reverse", "--topo-order"];
+    if !range.contains("..") {
+        args.extend(["--exclude=HEAD", "--not", "--remotes", "--not"]);
+    }
+    args.extend(["--end-of-options", range, "--"]);
+    let listed = program::ask(path, &args)?.ok_or_else(|| {
+        CommandError::usage(
+            "bad-range",
+            format!("{}: no such range of commits", range.escape_debug()),
+            "write A..B with two revisions that git rev-parse knows",
+        )
+    })?;
+    let commits: Vec<Oid> = listed.lines().filter_map(|line| line.parse().ok()).collect();
+    let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
+        let seen = gate.introduced(&commits, &bounds(), visitor)?;
+        Ok(Seen {
+            hits: seen.hits,
+            bounds: seen.bounds,
+            objects: seen.objects,
+            bytes: seen.bytes,
+        })
+    })?;
+    report(eye, &gate, seen)
+}
+
+/// Scans a bundle: unpacked into a repository that is gone afterwards.
+pub(super) fn bundle(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report, CommandError> {
+    let scratch = tempfile::Builder::new()
+        .prefix("lychgate-bundle-")
+        .tempdir()
+        .map_err(|e| io_outage("scratch-not-made", "a folder for the bundle's objects", &e))?;
+    let file =
+        std::fs::canonicalize(path).map_err(|e| io_outage("bundle-unreadable", &path.display().to_string(), &e))?;
+    let file = file.to_string_lossy();
+    let refused = |why: &[u8]| {
+        CommandError::usage(
+            "bundle-not-valid",
+            format!(
+                "{}: {}",
+                path.display(),
+                String::from_utf8_lossy(why).trim().escape_debug()
+            ),
+            "a bundle that builds on other commits: fetch it into a repository that has them, and scan that with --range",
+        )
+    };
+    for args in [
+        &["init", "-q", "--bare", "--template="][..],
+        &[
+            "fetch",
+            "-q",
+            "--no-write-fetch-head",
+            "--end-of-options",
+            &file,
+            "+refs/*:refs/*",
+        ],
+    ] {
+        let done = program::run_in(scratch.path(), args)?;
+        if !done.status.success() {
+            return Err(refused(&done.stderr));
+        }
+    }
+    history(eye, scratch.path(), out)
+}
+
+/// Scans the files that are staged and differ from the last commit.
+pub(super) fn staged(eye: &Eye, path: &Path) -> Result<Report, CommandError> {
+    let gate = Gate::open(&git_dir(path)?, None)?;
+    let args = [
+        "diff",
+        "--cached",
+        "--raw",
+        "-z",
+        "--no-renames",
+        "--no-abbrev",
+        "--no-ext-diff",
+    ];
+    let listed = program::run(path, &args)?;
+    if !listed.status.success() {
+        let why = String::from_utf8_lossy(&listed.stderr).trim().to_owned();
+        return Err(CommandError::usage("not-a-repository", why, "name a Git work tree"));
+    }
+    let mut report = Report::default();
+    let mut fields = listed.stdout.split(|b| *b == 0);
+    while let (Some(head), Some(name)) = (fields.next(), fields.next()) {
+        let head = String::from_utf8_lossy(head);
+        let head: Vec<&str> = head.split(' ').collect();
+        // `:oldmode newmode oldid newid status`; a submodule's commit is not ours to read.
+        let (Some(mode), Some(id)) = (head.get(1), head.get(3)) else {
+            continue;
+        };
+        let Some(oid) = id.parse::<Oid>().ok().filter(|oid| !oid.is_zero() && *mode != "160000") else {
+            continue;
+        };
+        let (named, shown) = eye.scanner.scan_name(name);
+        report.findings.extend(named.into_iter().map(|m| Item::name(&shown, m)));
+        let data = gate.object(oid)?.data;
+        report.files += 1;
+        report.bytes += data.len() as u64;
+        let found = eye.look(&shown, &data);
+        report
+            .findings
+            .extend(found.into_iter().map(|m| Item::content(&shown, m)));
+    }
+    Ok(report)
+}
+
+/// The files and folders at and below a path that Git ignores, as paths below it.
+pub(super) fn ignored(path: &Path) -> Result<Vec<PathBuf>, CommandError> {
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(path)
+    };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let args = [
+        "ls-files",
+        "-z",
+        "--others",
+        "--ignored",
+        "--exclude-standard",
+        "--directory",
+    ];
+    let listed = program::run(folder, &args)?;
+    if !listed.status.success() {
+        return Err(CommandError::usage(
+            "not-a-repository",
+            format!("{}: {}", path.display(), String::from_utf8_lossy(&listed.stderr).trim()),
+            "leave out --no-ignored: outside a Git work tree nothing is ignored",
+        ));
+    }
+    let names = listed.stdout.split(|b| *b == 0).filter(|name| !name.is_empty());
+    let path_of = |name: &[u8]| folder.join(std::ffi::OsStr::from_bytes(name.strip_suffix(b"/").unwrap_or(name)));
+    Ok(names.map(path_of).collect())
+}
+
+fn git_dir(path: &Path) -> Result<PathBuf, CommandError> {
+    if is_bare(path) {
+        return Ok(path.to_owned());
+    }
+    let asked = program::run(path, &["rev-parse", "--absolute-git-dir"])?;
+    let dir = asked.stdout.strip_suffix(b"\n").filter(|_| asked.status.success());
+    dir.map(|dir| PathBuf::from(std::ffi::OsString::from_vec(dir.to_vec())))
+        .ok_or_else(|| {
+            CommandError::usage(
+                "not-a-repository",
+                format!("{}: no Git repository", path.display()),
+                "name a work tree or a bare repository",
+            )
+        })
+}
+
+fn zero(like: Oid) -> Result<Oid, CommandError> {
+    let zero = Oid::from_bytes(&vec![0; like.as_bytes().len()]);
+    zero.map_err(|e| CommandError::usage("bad-range", e.to_string(), ""))
+}
+
+/// Runs a traversal, on a terminal beside the progress line.
+fn watched(
+    gate: Gate,
+    eye: &Eye,
+    out: &mut Output,
+    work: impl FnOnce(&Gate, &Visitor) -> Result<Seen, Outage> + Send,
+) -> Result<(Gate, Seen), CommandError> {
+    let progress = Progress::new("objects", gate.brought());
+    let visitor = Visitor {
+        eye,
+        progress: &progress,
+    };
+    if !out.interactive {
+        let seen = work(&gate, &visitor)?;
+        return Ok((gate, seen));
+    }
+    let visitor = &visitor;
+    let (gate, seen) = std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let seen = work(&gate, visitor);
+            (gate, seen)
+        });
+        progress.watch(out, || thread.is_finished());
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    Ok((gate, seen?))
+}
+
+/// The hits as findings, each told where in the history it is.
+fn report(eye: &Eye, gate: &Gate, seen: Seen) -> Result<Report, CommandError> {
+    let tips = if seen.hits.is_empty() {
+        HashSet::new()
+    } else {
+        tip_blobs(gate)?
+    };
+    let in_tip = |place: &finding::Place| place.object.is_some_and(|oid| tips.contains(&oid));
+    let still: HashSet<&str> = seen
+        .hits
+        .iter()
+        .filter(|(place, _)| in_tip(place))
+        .map(|(_, hit)| hit.found.fingerprint.as_str())
+        .collect();
+    let still: HashSet<String> = still.into_iter().map(str::to_owned).collect();
+    let mut authors = BTreeMap::new();
+    let mut report = Report {
+        files: seen.objects,
+        bytes: seen.bytes,
+        ..Report::default()
+    };
+    for (place, hit) in seen.hits {
+        let shown = shown(&place, hit.kind);
+        let commit = place.commit.map(|oid| oid.to_string());
+        let at = Place {
+            path: &shown,
+            commit: commit.as_deref(),
+        };
+        if eye.allow.allows(&hit.found.rule, at, &hit.marks) {
+            continue;
+        }
+        let author = match place.commit {
+            Some(oid) => authors.entry(oid).or_insert_with(|| author(eye, gate, oid)).clone(),
+            None => None,
+        };
+        let history = History {
+            commit: place.commit,
+            author,
+            object: place.object,
+            in_tip: Some(still.contains(&hit.found.fingerprint)),
+        };
+        let item = match hit.kind {
+            ObjectKind::Tree => Item::name(&shown, hit.found),
+            _ => Item::content(&shown, hit.found),
+        };
+        report.findings.push(Item {
+            history: Some(history),
+            ..item
+        });
+    }
+    for (code, place) in seen.bounds {
+        let title = format!("{code}: it was not scanned");
+        report
+            .findings
+            .push(Item::bound(&shown(&place, ObjectKind::Blob), &code, title, None));
+    }
+    Ok(report)
+}
+
+/// What stands for the path: the file's, or that of the folder whose entries were read, or the object.
+fn shown(place: &finding::Place, kind: ObjectKind) -> String {
+    let kind = match kind {
+        ObjectKind::Commit => "commit",
+        ObjectKind::Tag => "tag",
+        ObjectKind::Tree => "tree",
+        ObjectKind::Blob => "object",
+    };
+    let object = || place.object.map(|oid| oid.to_string()).unwrap_or_default();
+    place.path.clone().unwrap_or_else(|| format!("{kind} {}", object()))
+}
+
+/// The author line of a commit, secrets in it replaced.
+fn author(eye: &Eye, gate: &Gate, commit: Oid) -> Option<String> {
+    let data = gate.object(commit).ok()?.data;
+    let mut headers = data.split(|b| *b == b'\n').take_while(|line| !line.is_empty());
+    let line = headers.find_map(|line| line.strip_prefix(b"author "))?;
+    let end = line.iter().rposition(|b| *b == b'>').map_or(line.len(), |at| at + 1);
+    Some(eye.scanner.scan_name(&line[..end]).1)
+}
+
+/// Every blob and tree in the trees of the branches' tips.
+fn tip_blobs(gate: &Gate) -> Result<HashSet<Oid>, CommandError> {
+    let mut seen = HashSet::new();
+    let mut waiting = Vec::new();
+    for (_, tip) in gate.refs("refs/heads/")? {
+        if let Some(commit) = gate.peel(tip)? {
+            waiting.extend(crate::git::commit_head(&gate.object(commit)?.data).tree);
+        }
+    }
+    while let Some(tree) = waiting.pop() {
+        if !seen.insert(tree) {
+            continue;
+        }
+        let data = gate.object(tree)?.data;
+        for entry in tree_entries(&data, tree.as_bytes().len()) {
+            let Ok(oid) = Oid::from_bytes(entry.id) else { continue };
+            match entry.kind {
+                EntryKind::Tree => waiting.push(oid),
+                EntryKind::Blob => {
+                    seen.insert(oid);
+                }
+                EntryKind::Submodule => {}
+            }
+        }
+    }
+    Ok(seen)
+}

@@ -1,0 +1,194 @@
+//! What is packed in other files: archives, compressed files, PDF streams, PNG text.
+//!
+//! Pure: bytes in, members out. In scope: to recognise a container by its
+//! first bytes, never by a name, and to hand on what it holds. Out of scope:
+//! what a member means (`Scanner`), writing containers.
+//!
+//! Bounds, all of one input: [`MAX_INFLATED`] bytes come out, [`MAX_MEMBERS`]
+//! members are looked at, [`MAX_NESTING`] containers lie in each other. A
+//! bound that is hit, a broken, an encrypted or an unknown member is told as
+//! a [`Trouble`]; what was read before it counts.
+
+mod compressed;
+mod pdf;
+mod png;
+mod tar;
+mod zip;
+
+use std::ops::Range;
+use zeroize::Zeroizing;
+
+/// Most bytes that may come out of all containers of one input: 64 MiB.
+pub(crate) const MAX_INFLATED: usize = 64 << 20;
+/// Most members of all containers of one input.
+pub(crate) const MAX_MEMBERS: usize = 10_000;
+/// Most containers in each other.
+pub(crate) const MAX_NESTING: u32 = 4;
+
+/// What a container holds.
+pub(crate) struct Member {
+    /// The member's name, as it is written there; empty where it has none.
+    pub(crate) name: Vec<u8>,
+    /// Its bytes, inflated.
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    /// Where the container holds it.
+    pub(crate) place: Range<usize>,
+}
+
+/// Why something in a container was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// More than [`MAX_INFLATED`] bytes, [`MAX_MEMBERS`] members or [`MAX_NESTING`] levels.
+    Bound,
+    /// The member is encrypted.
+    Encrypted,
+    /// The container is cut off, or not what it says.
+    Broken,
+    /// The member is packed in a way that is not known here.
+    Unknown,
+}
+
+impl Trouble {
+    /// The rule id and title of the match that tells it, and whether it counts as certain.
+    ///
+    /// Only a bound does: there is readable content that was not read. What is
+    /// broken or unknown may be no container at all.
+    pub(crate) const fn told(self) -> (&'static str, &'static str, bool) {
+        match self {
+            Self::Bound => (
+                "archive-too-large",
+                "archive beyond the bounds of 64 MiB, 10,000 members or 4 levels; the rest was not scanned",
+                true,
+            ),
+            Self::Encrypted => (
+                "archive-encrypted",
+                "encrypted archive member; it was not scanned",
+                false,
+            ),
+            Self::Broken => (
+                "archive-broken",
+                "broken archive; what could be read was scanned",
+                false,
+            ),
+            Self::Unknown => (
+                "archive-method-unknown",
+                "archive member packed in an unknown way; it was not scanned",
+                false,
+            ),
+        }
+    }
+}
+
+/// What is left of an input's bounds.
+pub(crate) struct Budget {
+    bytes: usize,
+    members: usize,
+    /// Whether a bound was hit where no place can be told: inside an encoded piece.
+    pub(crate) exceeded: bool,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes: MAX_INFLATED,
+            members: MAX_MEMBERS,
+            exceeded: false,
+        }
+    }
+}
+
+impl Budget {
+    /// Counts one more member.
+    fn member(&mut self) -> Result<(), Trouble> {
+        self.members = self.members.checked_sub(1).ok_or(Trouble::Bound)?;
+        Ok(())
+    }
+
+    /// Reads a decoder to its end, within the bounds.
+    ///
+    /// Returns what came out, and what ended it early.
+    fn read(&mut self, decoder: impl std::io::Read) -> (Zeroizing<Vec<u8>>, Result<(), Trouble>) {
+        let mut out = Zeroizing::new(Vec::new());
+        let mut decoder = decoder.take(self.bytes as u64 + 1);
+        let end = std::io::Read::read_to_end(&mut decoder, &mut out);
+        if out.len() > self.bytes {
+            out.truncate(self.bytes);
+            self.bytes = 0;
+            return (out, Err(Trouble::Bound));
+        }
+        self.bytes -= out.len();
+        (out, end.map(|_| ()).map_err(|_| Trouble::Broken))
+    }
+
+    /// Copies bytes that are stored as they are.
+    fn copy(&mut self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        self.bytes = self.bytes.checked_sub(bytes.len()).ok_or(Trouble::Bound)?;
+        Ok(Zeroizing::new(bytes.to_vec()))
+    }
+}
+
+/// The kinds of container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Zip,
+    Tar,
+    Gzip,
+    Xz,
+    Bzip2,
+    Zstd,
+    Pdf,
+    Png,
+}
+
+impl Kind {
+    /// The kind that the first bytes tell.
+    pub(crate) fn of(data: &[u8]) -> Option<Self> {
+        match data {
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Zip),
+            [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => Some(Self::Bzip2),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            [b'%', b'P', b'D', b'F', b'-', ..] => Some(Self::Pdf),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
+            _ if tar::is(data) => Some(Self::Tar),
+            _ => None,
+        }
+    }
+}
+
+/// Calls `found` with each member of a container and `trouble` with each reason why one was left.
+///
+/// Does nothing for bytes that are no container.
+pub(crate) fn each(
+    data: &[u8],
+    budget: &mut Budget,
+    found: &mut dyn FnMut(Member, &mut Budget),
+    trouble: &mut dyn FnMut(Trouble, Range<usize>),
+) {
+    let Some(kind) = Kind::of(data) else {
+        return;
+    };
+    match kind {
+        Kind::Zip => zip::each(data, budget, found, trouble),
+        Kind::Tar => tar::each(data, budget, found, trouble),
+        Kind::Pdf => pdf::each(data, budget, found, trouble),
+        Kind::Png => png::each(data, budget, found, trouble),
+        Kind::Gzip | Kind::Xz | Kind::Bzip2 | Kind::Zstd => compressed::each(kind, data, budget, found, trouble),
+    }
+}
+
+/// A little-endian number of two bytes.
+fn u16_at(data: &[u8], at: usize) -> Option<usize> {
+    let bytes = data.get(at..at.checked_add(2)?)?;
+    Some(usize::from(u16::from_le_bytes(bytes.try_into().ok()?)))
+}
+
+/// A little-endian number of four bytes.
+fn u32_at(data: &[u8], at: usize) -> Option<usize> {
+    let bytes = data.get(at..at.checked_add(4)?)?;
+    usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Why a rule finds something in a text, or does not: each piece of evidence and what it comes to.
+//!
+//! For people who write rules or doubt a finding. Nothing here repeats the
+//! secret. Out of scope: decoded and packed texts, overlaps of rules (`Scanner`).
+
+use super::evidence;
+use super::rules::RuleSet;
+use crate::finding::Confidence;
+use regex_automata::Input;
+use std::ops::Range;
+
+/// Most places that are explained.
+pub const MAX_PLACES: usize = 100;
+
+/// One place where a rule's expression matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// Where the whole match stands, in bytes.
+    pub matched: Range<usize>,
+    /// Where the secret stands in it.
+    pub secret: Range<usize>,
+    /// What was looked at and what it says, one line each, in the order in which it counts.
+    pub evidence: Vec<String>,
+    /// What it comes to; `None`: no finding.
+    pub confidence: Option<Confidence>,
+}
+
+/// All places of `text` where the expression of the rule called `id` matches, at most [`MAX_PLACES`].
+///
+/// `None` if the set has no rule of that name. Searches the text whole, not
+/// only near keywords, so that a match without one is shown as well.
+pub fn explain(rules: &RuleSet, id: &str, text: &[u8]) -> Option<Vec<Explanation>> {
+    let entry = rules.entries().iter().find(|entry| entry.id == id)?;
+    let Some(expression) = entry.expression() else {
+        return Some(Vec::new());
+    };
+    let mut captures = expression.regex.create_captures();
+    let (mut places, mut at) = (Vec::new(), 0);
+    while at < text.len() && places.len() < MAX_PLACES {
+        expression
+            .regex
+            .search_captures(&Input::new(text).range(at..), &mut captures);
+        let Some(whole) = captures.get_match() else {
+            break;
+        };
+        let secret = captures
+            .get_group(expression.group)
+            .map_or(whole.range(), |group| group.start..group.end);
+        let bytes = &text[secret.clone()];
+        places.push(Explanation {
+            matched: whole.range(),
+            evidence: evidence::account(entry, bytes),
+            confidence: evidence::judge(entry, bytes).map(|(confidence, _)| confidence),
+            secret,
+        });
+        at = whole.end().max(at + 1);
+    }
+    Some(places)
+}

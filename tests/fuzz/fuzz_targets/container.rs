@@ -1,0 +1,27 @@
+//! Containers of every kind with any content, through the whole scanner: no panic, spans inside, bounded work.
+#![no_main]
+
+use lychgate::scan::{FingerprintKey, MAX_EXCERPT, RuleSet, Scanner};
+
+const MAGICS: [&[u8]; 8] = [
+    b"PK\x03\x04",
+    b"\x1f\x8b\x08\0",
+    b"\xfd7zXZ\0\0\x04",
+    b"BZh91AY&SY",
+    b"\x28\xb5\x2f\xfd",
+    b"%PDF-1.4 stream\n\x78\x9c",
+    b"\x89PNG\r\n\x1a\n\0\0\0\x09zTXta\0\0",
+    b"H4sI",
+];
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let Some((kind, rest)) = data.split_first() else {
+        return;
+    };
+    let input = [MAGICS[usize::from(kind & 7)], rest].concat();
+    let key = FingerprintKey::new(Box::new([7; 32]));
+    for found in Scanner::new(RuleSet::builtin(), &key).scan(&input) {
+        assert!(found.span.start <= found.span.end && found.span.end <= input.len() as u64);
+        assert!(found.excerpt.chars().count() <= MAX_EXCERPT);
+    }
+});

@@ -1,0 +1,564 @@
+//! The ways into a scan and out of it: Git's objects, baselines, imported configurations, report formats, hooks.
+//!
+//! Outside judges: git makes the repositories and merges the baselines, and
+//! the standard's own schema judges SARIF (see `fixtures/judges.sh`).
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+
+use crate::support::{LYCHGATE, Run, Scratch};
+use lychgate::baseline::{Baseline, Line, Origin};
+use lychgate::gitleaks;
+use lychgate::scan::source;
+use serde_json::Value;
+use std::process::Stdio;
+
+/// A token of a shipped rule, different for each number.
+fn token(number: u64) -> String {
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut text = String::from("gl") + "pat-";
+    for _ in 0..20 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        text.push(char::from(digits[(state >> 33) as usize % digits.len()]));
+    }
+    text
+}
+
+/// A work tree of its own and what runs in it.
+struct Clone {
+    scratch: Scratch,
+}
+
+impl Clone {
+    fn new() -> Self {
+        let clone = Self {
+            scratch: Scratch::new(),
+        };
+        clone.scratch.run("git", &["init", "-q", "-b", "main", "r"]).ok();
+        clone
+    }
+
+    fn run_with(&self, program: &str, args: &[&str], input: &str) -> Run {
+        let mut command = self.scratch.command(program);
+        command.args(args).current_dir(self.scratch.path("r"));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let done = child.wait_with_output().unwrap();
+        Run {
+            code: done.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+        }
+    }
+
+    fn git(&self, args: &[&str]) -> Run {
+        self.run_with("git", args, "")
+    }
+
+    fn scan(&self, args: &[&str]) -> Run {
+        self.run_with(LYCHGATE, &[&["scan"], args].concat(), "")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        self.scratch.write(&format!("r/{name}"), text);
+    }
+
+    fn commit(&self, name: &str, text: &str) -> String {
+        self.write(name, text);
+        self.git(&["add", "-A"]).ok();
+        self.git(&["commit", "-q", "-m", "c"]).ok();
+        self.git(&["rev-parse", "HEAD"]).ok()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.scratch.path(name).to_str().unwrap().to_owned()
+    }
+}
+
+/// The findings of a run with `--format jsonl`.
+fn findings(run: &Run) -> Vec<Value> {
+    run.stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn history_names_commit_author_path_and_whether_it_is_still_there() {
+    let clone = Clone::new();
+    let (gone, stays) = (token(1), token(2));
+    let first = clone.commit("gone.txt", &format!("k = {gone}\n"));
+    clone.git(&["rm", "-q", "gone.txt"]).ok();
+    let second = clone.commit("stays.txt", &format!("k = {stays}\n"));
+    clone.commit("stays.txt", &format!("moved\nk = {stays}\n"));
+    let expected = |run: &Run| {
+        let mut rows: Vec<(String, String, bool)> = findings(run)
+            .iter()
+            .map(|row| {
+                assert_eq!(row["author"], "Dev <dev@example.com>");
+                let text = |key: &str| row[key].as_str().unwrap().to_owned();
+                (text("path"), text("commit"), row["in_tip"].as_bool().unwrap())
+            })
+            .collect();
+        rows.sort();
+        rows.dedup();
+        rows
+    };
+    let run = clone.scan(&["--history", "--format", "jsonl"]).ends_with(1);
+    let rows = expected(&run);
+    assert!(rows.contains(&("gone.txt".into(), first.clone(), false)), "{rows:?}");
+    assert!(rows.contains(&("stays.txt".into(), second, true)), "{rows:?}");
+    assert!(!run.stdout.contains(&gone) && !run.stdout.contains(&stays));
+
+    // Packed, bare, bundled and shallow: the same secrets.
+    clone.git(&["gc", "-q"]).ok();
+    assert_eq!(expected(&clone.scan(&["--history", "--format", "jsonl"])), rows);
+    let bare = clone.path("bare.git");
+    clone.git(&["clone", "-q", "--bare", ".", &bare]).ok();
+    assert_eq!(expected(&clone.scan(&[&bare, "--format", "jsonl"])), rows);
+    let bundle = clone.path("all.bundle");
+    clone.git(&["bundle", "create", "-q", &bundle, "--all"]).ok();
+    // Whatever a hook's environment says, nothing of the bundle gets into another repository.
+    let mut command = clone.scratch.command(LYCHGATE);
+    command.env("GIT_DIR", clone.path("r/.git"));
+    command.env("GIT_OBJECT_DIRECTORY", clone.path("nowhere"));
+    let run = Run::of(command.args(["scan", &bundle, "--format", "jsonl"])).ends_with(1);
+    assert_eq!(expected(&run), rows);
+    assert_eq!(expected(&clone.scan(&[&bundle, "--format", "jsonl"])), rows);
+    let shallow = clone.path("shallow");
+    let here = format!("file://{}", clone.path("r"));
+    clone.git(&["clone", "-q", "--depth", "1", &here, &shallow]).ok();
+    let run = clone.scan(&["--history", &shallow, "--format", "jsonl"]).ends_with(1);
+    assert_eq!(findings(&run).len(), 1, "{}", run.stdout);
+}
+
+#[test]
+fn a_range_and_a_single_revision_are_what_would_be_pushed() {
+    let clone = Clone::new();
+    clone.commit("old.txt", &token(1));
+    let remote = clone.path("remote.git");
+    clone.git(&["clone", "-q", "--bare", ".", &remote]).ok();
+    clone.git(&["remote", "add", "origin", &remote]).ok();
+    clone.git(&["fetch", "-q", "origin"]).ok();
+    clone.scan(&["--range", "HEAD"]).ends_with(0);
+    clone.commit("new.txt", &token(2));
+    clone.commit("new.txt", "taken out again\n");
+    for range in ["HEAD~2..HEAD", "HEAD", "origin/main.."] {
+        let run = clone.scan(&["--range", range, "--format", "jsonl"]).ends_with(1);
+        let paths: Vec<String> = findings(&run).iter().map(|row| row["path"].to_string()).collect();
+        assert_eq!(paths, ["\"new.txt\""], "{range}");
+    }
+    clone.scan(&["--range", "HEAD~1..HEAD"]).ends_with(0);
+    for wrong in ["no..where", "--all", "HEAD..--output=x"] {
+        clone.scan(&[&format!("--range={wrong}")]).ends_with(2);
+    }
+}
+
+#[test]
+fn staged_is_what_the_index_holds() {
+    let clone = Clone::new();
+    clone.write("a.txt", &token(1));
+    clone.git(&["add", "a.txt"]).ok();
+    clone.write("a.txt", "clean in the work tree only\n");
+    clone.write(&format!("{}.txt", token(2)), "a name\n");
+    let run = clone.scan(&["--staged", "--format", "jsonl"]).ends_with(1);
+    assert_eq!(findings(&run).len(), 1, "{}", run.stdout);
+    clone.git(&["add", "-A"]).ok();
+    let run = clone.scan(&["--staged", "--format", "jsonl"]).ends_with(1);
+    assert_eq!(findings(&run)[0]["in_name"], true);
+    clone.git(&["commit", "-q", "-m", "c"]).ok();
+    clone.scan(&["--staged"]).ends_with(0);
+    clone.git(&["rm", "-q", "a.txt"]).ok();
+    clone.scan(&["--staged"]).ends_with(0);
+}
+
+#[test]
+fn standard_input_ignored_files_and_links_out_of_the_tree() {
+    let clone = Clone::new();
+    let run = clone
+        .run_with(LYCHGATE, &["scan", "-", "--format", "jsonl"], &token(1))
+        .ends_with(1);
+    assert_eq!(findings(&run)[0]["path"], "(stdin)");
+    clone.write(".gitignore", "*.log\nbuild/\n");
+    std::fs::create_dir(clone.scratch.path("r/build")).unwrap();
+    clone.write("build/out", &token(2));
+    clone.write("x.log", &token(3));
+    clone.write("y.txt", "nothing");
+    clone.scratch.write("outside", token(4));
+    std::os::unix::fs::symlink("../outside", clone.scratch.path("r/link")).unwrap();
+    std::os::unix::fs::symlink(".", clone.scratch.path("r/loop")).unwrap();
+    std::os::unix::fs::symlink("circle", clone.scratch.path("r/circle")).unwrap();
+    assert_eq!(findings(&clone.scan(&[".", "--format", "jsonl"]).ends_with(1)).len(), 2);
+    clone.scan(&[".", "--no-ignored"]).ends_with(0);
+    // What is tracked is scanned, ignored or not.
+    clone.git(&["add", "-f", "x.log"]).ok();
+    clone.scan(&[".", "--no-ignored"]).ends_with(1);
+}
+
+#[test]
+fn a_threshold_decides_the_exit_code_and_nothing_else() {
+    let clone = Clone::new();
+    clone.write("a.txt", &token(1));
+    clone
+        .scan(&[".", "--fail-on", "critical", "--fail-on-confidence", "high"])
+        .ends_with(1);
+    clone.write("a.txt", &format!("pass{} = 'Kq8-hunter-Zz1'\n", "word"));
+    let run = clone.scan(&["a.txt", "--fail-on", "critical"]).ends_with(0);
+    assert!(run.stdout.contains("1 finding in 1 file"), "{}", run.stdout);
+    // What was not looked at always counts.
+    clone
+        .scan(&["a.txt", "--fail-on", "critical", "--max-file-size", "3"])
+        .ends_with(1);
+}
+
+#[test]
+fn a_baseline_accepts_values_wherever_they_move_until_it_expires() {
+    let clone = Clone::new();
+    clone.git(&["config", "user.email", "dev@example.com"]).ok();
+    clone.write("a.txt", &format!("k = {}\n", token(1)));
+    let args = [
+        "a.txt",
+        "--write-baseline",
+        ".lychgate-ignore",
+        "--reason",
+        "a  sample\nonly",
+    ];
+    clone.scan(&args).ends_with(0);
+    let text = std::fs::read_to_string(clone.scratch.path("r/.lychgate-ignore")).unwrap();
+    assert!(text.contains("dev@example.com a sample only\n"), "{text}");
+    assert!(!text.contains(&token(1)));
+    clone.write("moved.txt", &format!("\n\n{}\n", token(1)));
+    let run = clone.scan(&["moved.txt"]).ends_with(0);
+    assert!(run.stdout.contains("1 accepted by the baseline"), "{}", run.stdout);
+    clone.scan(&["moved.txt", "--no-baseline"]).ends_with(1);
+    clone.write("other.txt", &token(2));
+    let run = clone.scan(&["other.txt", "--format", "jsonl"]).ends_with(1);
+    // The report names the fingerprint as a line would.
+    assert_eq!(findings(&run)[0]["fingerprint"].as_str().unwrap().len(), 32);
+    let year = text.lines().nth(2).unwrap().split(' ').nth(2).unwrap();
+    clone.write(".lychgate-ignore", &text.replace(year, "2024-01-01"));
+    clone.scan(&["moved.txt"]).ends_with(1);
+    clone.write(".lychgate-ignore", "no header\nzz\n");
+    let run = clone.scan(&["moved.txt"]).ends_with(2);
+    assert!(
+        run.stderr.contains(".lychgate-ignore:2: error[baseline-not-valid]"),
+        "{}",
+        run.stderr
+    );
+    clone.write("key", &"07".repeat(32));
+    let keyed = ["a.txt", "--fingerprint-key", "key", "--write-baseline", "keyed"];
+    clone.scan(&keyed).ends_with(0);
+    clone
+        .scan(&["a.txt", "--fingerprint-key", "key", "--baseline", "keyed"])
+        .ends_with(0);
+    let run = clone.scan(&["a.txt", "--baseline", "keyed"]).ends_with(2);
+    assert!(run.stderr.contains("baseline-other-key"), "{}", run.stderr);
+}
+
+#[test]
+fn two_baselines_merge_without_conflict() {
+    let clone = Clone::new();
+    clone.write("a.txt", &token(1));
+    clone
+        .scan(&["a.txt", "--write-baseline", ".lychgate-ignore"])
+        .ends_with(0);
+    clone.commit(".gitattributes", ".lychgate-ignore merge=union\n");
+    for (branch, number) in [("left", 2), ("right", 3)] {
+        clone.git(&["checkout", "-q", "-b", branch, "main"]).ok();
+        clone.write(&format!("{branch}.txt"), &token(number));
+        let file = format!("{branch}.txt");
+        clone
+            .scan(&[&file, "--write-baseline", ".lychgate-ignore"])
+            .ends_with(0);
+        clone.commit("n", branch);
+    }
+    clone.git(&["merge", "-q", "-X", "ours", "left", "-m", "m"]).ok();
+    clone.scan(&["a.txt", "left.txt", "right.txt"]).ends_with(0);
+}
+
+#[test]
+fn an_audit_asks_and_remembers() {
+    let clone = Clone::new();
+    clone.write("a.txt", &format!("{}\n\n{}\n\n{}\n", token(1), token(2), token(3)));
+    let run = clone.run_with(
+        LYCHGATE,
+        &["scan", "a.txt", "--audit"],
+        "what?\nr\nf\nof the manual\nlater\n",
+    );
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("revoke it: https://"), "{}", run.stderr);
+    assert!(run.stdout.contains("1 finding in 1 file"), "{}", run.stdout);
+    let text = std::fs::read_to_string(clone.scratch.path("r/.lychgate-ignore")).unwrap();
+    assert!(
+        text.contains("false alarm: of the manual") && text.contains(" later\n"),
+        "{text}"
+    );
+    // The end of the input ends it; nothing is lost.
+    clone.run_with(LYCHGATE, &["scan", "a.txt", "--audit"], "").ends_with(1);
+}
+
+#[test]
+fn a_foreign_configuration_is_honoured_or_named() {
+    let clone = Clone::new();
+    let quotes = "'''";
+    let config = format!(
+        "[extend]\nuseDefault = true\ndisabledRules = ['not-ours']\n\
+         [[rules]]\nid = 'Acme Key'\nregex = {quotes}(?i)(acme)[_-]key\\s*=\\s*([a-z0-9]{{20}}){quotes}\nsecretGroup = 2\n\
+         [[rules.allowlists]]\nregexTarget = 'line'\nregexes = ['EXAMPLE']\n\
+         [[rules]]\nid = 'short'\nregex = '[a-z]{{9}}'\n\
+         [[rules]]\nid = 'broken'\nregex = '('\n\
+         [allowlist]\npaths = ['^vendor/']\nstopwords = ['Q7Q']\nsurprise = 1\n"
+    );
+    clone.write(".gitleaks.toml", &config);
+    std::fs::create_dir(clone.scratch.path("r/vendor")).unwrap();
+    let value = "k3jd8f7g2h1l9m4n6p0q";
+    clone.write("vendor/a", &token(1));
+    clone.write(
+        "b",
+        &format!("acme_key = {value}\n\nacme_key = {} EXAMPLE\n", value.replace('k', "w")),
+    );
+    clone.write("ignored", &token(2));
+    clone.write(".gitleaksignore", "# two\nignored:their-rule:1\nnonsense\n");
+    let args = ["vendor", "b", "ignored", "--format", "jsonl"];
+    let run = clone.scan(
+        &[
+            &args[..],
+            &[
+                "--gitleaks-config",
+                ".gitleaks.toml",
+                "--gitleaks-ignore",
+                ".gitleaksignore",
+            ],
+        ]
+        .concat(),
+    );
+    let rows = findings(&run);
+    assert_eq!(rows.len(), 1, "{}", run.stdout);
+    assert_eq!(
+        (&rows[0]["rule"], &rows[0]["start_column"]),
+        (&"acme-key".into(), &12.into())
+    );
+    for said in [
+        "not-ours",
+        "rule short is left out",
+        "rule broken is left out",
+        "\"surprise\"",
+        "nonsense",
+        ".gitleaksignore:3",
+    ] {
+        assert!(
+            run.stderr.contains(said) || said == "nonsense",
+            "no {said:?}: {}",
+            run.stderr
+        );
+    }
+    let imported = clone
+        .run_with(LYCHGATE, &["rules", "import", ".gitleaks.toml"], "")
+        .ok();
+    std::fs::create_dir(clone.scratch.path("r/rules")).unwrap();
+    clone.write("rules/imported.toml", &imported);
+    let tested = clone.run_with(LYCHGATE, &["rules", "test", "rules"], "").ok();
+    assert_eq!(tested, "1 rules, 1 examples and counter-examples, 0 wrong");
+}
+
+#[test]
+fn a_rule_file_shows_its_ten_errors_at_once() {
+    let clone = Clone::new();
+    std::fs::create_dir(clone.scratch.path("r/rules")).unwrap();
+    let rule = "[[rule]]\nid = \"X_\"\nkind = 1\nseverity = \"bad\"\nregex = \"(\"\nkeywords = [\"a\"]\nentropy = 99\nwhat = 2\n";
+    clone.write("rules/a.toml", rule);
+    for args in [&["scan", ".", "--rules", "rules"][..], &["rules", "test", "rules"]] {
+        let run = clone.run_with(LYCHGATE, args, "").ends_with(2);
+        assert!(run.stderr.matches("error[rule-").count() >= 10, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("rules/a.toml:2: error[rule-bad-id]"),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+/// A file with a name that every format must escape, and a token in it.
+fn awkward(clone: &Clone) -> String {
+    let name = "a <b> & \"c\",d;%=ä.txt";
+    clone.write(name, &format!("<script>alert(1)</script> = {}\n", token(5)));
+    name.to_owned()
+}
+
+#[test]
+fn every_format_is_well_formed_and_holds_no_secret() {
+    let clone = Clone::new();
+    let name = awkward(&clone);
+    for format in [
+        "text", "json", "jsonl", "sarif", "gitlab", "junit", "csv", "github", "html",
+    ] {
+        let file = format!("../{format}.out");
+        let run = clone
+            .scan(&[&name, "--format", format, "--report", &format!("{format}={file}")])
+            .ends_with(1);
+        assert!(!run.stdout.contains(&token(5)), "{format}");
+        let text = std::fs::read_to_string(clone.scratch.path(&format!("{format}.out"))).unwrap();
+        assert!(text.len().abs_diff(run.stdout.len()) < 100, "{format}: {text}");
+        match format {
+            "json" | "sarif" | "gitlab" => drop(serde_json::from_str::<Value>(&text).unwrap()),
+            "junit" => {
+                let parse = "import sys, xml.dom.minidom as d; d.parse(sys.argv[1])";
+                clone.scratch.run("python3", &["-c", parse, "junit.out"]).ok();
+            }
+            "csv" => {
+                let read = "import csv; r = list(csv.DictReader(open('csv.out', newline=''))); assert len(r) == 1 and r[0]['rule'] == 'gitlab-pat', r";
+                clone.scratch.run("python3", &["-c", read]).ok();
+            }
+            "html" => assert!(!text.contains("<script>alert") && !text.contains("src="), "{text}"),
+            "github" => assert!(
+                text.starts_with("::error file=a <b> & \"c\"%2Cd;%25=ä.txt,line=1,"),
+                "{text}"
+            ),
+            _ => {}
+        }
+    }
+    let clean = clone.scan(&["--staged", "--format", "junit"]).ok();
+    assert!(clean.contains("failures=\"0\""), "{clean}");
+    clone.scan(&[&name, "--output", "/dev/null/x"]).ends_with(3);
+}
+
+#[test]
+fn gitlab_reads_what_its_format_requires() {
+    let clone = Clone::new();
+    let name = awkward(&clone);
+    let run = clone.scan(&[&name, "--format", "gitlab"]).ends_with(1);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(report["version"].as_str().unwrap().starts_with("15."));
+    for key in ["start_time", "end_time"] {
+        let time = report["scan"][key].as_str().unwrap();
+        assert!(time.len() == 19 && time.as_bytes()[10] == b'T', "{time}");
+    }
+    assert_eq!(report["scan"]["type"], "secret_detection");
+    assert_eq!(report["scan"]["status"], "success");
+    for tool in ["analyzer", "scanner"] {
+        for key in ["id", "name", "version"] {
+            assert!(report["scan"][tool][key].is_string());
+        }
+        assert!(report["scan"][tool]["vendor"]["name"].is_string());
+    }
+    let found = &report["vulnerabilities"][0];
+    assert_eq!(found["severity"], "Critical");
+    assert_eq!(found["location"]["file"], name.as_str());
+    assert_eq!(found["location"]["commit"]["sha"], "0000000");
+    assert!(found["identifiers"][0]["value"].is_string() && found["id"].is_string());
+}
+
+#[test]
+fn sarif_is_valid_under_the_standards_schema() {
+    let clone = Clone::new();
+    clone.commit("a.txt", &token(1));
+    let name = awkward(&clone);
+    let judges = crate::attest::judges();
+    let judge = "import json, sys, jsonschema; \
+        schema, log = (json.load(open(p)) for p in sys.argv[1:3]); \
+        jsonschema.validators.validator_for(schema)(schema).validate(log)";
+    let schema = judges.join("sarif-2.1.0.json");
+    let python = judges.join("venv/bin/python");
+    let file = clone.path("log.sarif");
+    for args in [&["--history"][..], &[&name], &["a.txt"]] {
+        clone.scan(&[args, &["--format", "sarif", "--output", &file]].concat());
+        let args = ["-c", judge, schema.to_str().unwrap(), &file];
+        clone.scratch.run(python.to_str().unwrap(), &args).ok();
+    }
+    let log: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(log["runs"][0]["results"][0]["ruleId"], "gitlab-pat");
+}
+
+#[test]
+fn a_developers_hooks_stop_secrets_and_respect_what_is_there() {
+    let clone = Clone::new();
+    let init = |clone: &Clone| clone.run_with(LYCHGATE, &["init", "--client", "."], "");
+    init(&clone).ok();
+    init(&clone).ok();
+    clone.write("a.txt", &token(1));
+    clone.git(&["add", "-A"]).ok();
+    clone.git(&["commit", "-q", "-m", "c"]).refused("not committed");
+    clone.git(&["commit", "-q", "--no-verify", "-m", "c"]).ok();
+    let remote = clone.path("remote.git");
+    clone.git(&["init", "-q", "--bare", &remote]).ok();
+    clone.git(&["push", "-q", &remote, "main"]).refused("not pushed");
+    clone.write("a.txt", "clean\n");
+    clone.git(&["add", "-A"]).ok();
+    clone.git(&["commit", "-q", "--amend", "-m", "c"]).ok();
+    clone.git(&["push", "-q", &remote, "main"]).ok();
+
+    let other = Clone::new();
+    other.git(&["config", "core.hooksPath", "my-hooks"]).ok();
+    std::fs::create_dir(other.scratch.path("r/my-hooks")).unwrap();
+    other.write("my-hooks/pre-push", "#!/bin/sh\n");
+    init(&other).refused("hook-is-foreign");
+    assert!(!other.scratch.path("r/my-hooks/pre-commit").exists());
+    std::fs::remove_file(other.scratch.path("r/my-hooks/pre-push")).unwrap();
+    init(&other).ok();
+    assert!(other.scratch.path("r/my-hooks/pre-commit").exists());
+    other.git(&["config", "core.hooksPath", &other.path("shared")]).ok();
+    init(&other).refused("hooks-elsewhere");
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_ends() {
+    let clone = Clone::new();
+    clone.write("grows", &"ordinary words\n".repeat(1000));
+    let path = clone.scratch.path("r/grows");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+            for _ in 0..200 {
+                std::io::Write::write_all(&mut file, &[b'x'; 4096]).unwrap();
+            }
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                // Vanishes and comes back.
+                let _ = std::fs::rename(&path, path.with_extension("away"));
+                let _ = std::fs::rename(path.with_extension("away"), &path);
+            }
+        });
+        for _ in 0..20 {
+            let run = clone.scan(&["."]);
+            assert!([0, 3].contains(&run.code), "{}", run.stderr);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+
+    /// A baseline reads back what it wrote, whatever the author and the reason are.
+    #[test]
+    fn a_baseline_reads_what_it_wrote(author in ".{0,20}", reason in ".{0,40}", prints in proptest::collection::vec("[0-9a-f]{32}", 0..5)) {
+        let mut written = Baseline::new(Origin::Salt([3; 32]));
+        for print in &prints {
+            let line = Line { expires: Some("2027-01-31".into()), author: author.clone(), reason: reason.clone() };
+            written.accept(print, "some-rule", line);
+        }
+        let read = Baseline::parse("b", &written.render()).unwrap();
+        proptest::prop_assert_eq!(&read, &written);
+        for print in &prints {
+            proptest::prop_assert!(read.accepts(print, "some-rule", "2027-01-30"));
+            proptest::prop_assert!(!read.accepts(print, "some-rule", "2027-01-31"));
+        }
+    }
+
+    /// Any text is read as a configuration, an ignore file or a baseline, or refused; nothing panics.
+    #[test]
+    fn importers_take_anything(text in "(\\[\\[?(rules|allowlist|extend)\\]?\\]\n|(id|regex|path|keywords|secretGroup|regexes) ?= ?(\"[^\"]{0,12}\"|[0-9]{1,3}|\\['.{0,8}'\\])\n|.{0,10}\n){0,12}") {
+        if let Ok(config) = gitleaks::parse("any", &text) {
+            let rules = gitleaks::render(&config.rules);
+            proptest::prop_assert!(config.rules.is_empty() || source::parse(&[("imported", &rules)]).is_ok(), "{}", rules);
+        }
+        let _ = gitleaks::Ignored::parse("any", &text);
+        let _ = Baseline::parse("any", &text);
+    }
+}

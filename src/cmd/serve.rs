@@ -12,7 +12,7 @@ use super::output::Output;
 use super::{open, process};
 use crate::config::{BotConfig, ForgeConfig, StorePlace, render_errors};
 use crate::forge::ForgeKind;
-use crate::forges::{GitHub, GitHubApp, Manner};
+use crate::forges::{AnyForge, Forgejo, GitHub, GitHubApp, Gitlab, Manner};
 use crate::mirror::Mirrors;
 use crate::pipeline::lane::{Bot, Breaker, Journal};
 use crate::pipeline::metrics::Metrics;
@@ -20,7 +20,7 @@ use crate::port::{Forge, Outage, Queue};
 use crate::server::{self, Door, Hook};
 use crate::store::SqliteStore;
 use bench::Bench;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -260,26 +260,28 @@ async fn drain(mut tasks: JoinSet<()>, journal: &Journal) {
     journal("drained", &[("whole", in_time.to_string())]);
 }
 
-fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<GitHub, CommandError> {
-    let key = loaded.keys.get(&forge.name).cloned();
-    let (ForgeKind::Github, Some(key)) = (forge.kind, key) else {
-        return Err(CommandError::usage(
-            "unknown-kind",
-            format!("no adapter for {}", forge.name),
-            "",
-        ));
-    };
-    let app = GitHubApp {
-        forge: forge.name.clone(),
-        api: forge.api.clone(),
-        app_id: forge.app_id,
-        key,
-        manner: Manner::default(),
-    };
-    GitHub::new(app).map_err(|error| {
+fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<AnyForge, CommandError> {
+    let unusable = |error: &dyn std::fmt::Display| {
         let what = format!("the forge {} cannot be used: {error}", forge.name);
         CommandError::usage("forge-unusable", what, "correct its [[forge]] in bot.toml")
-    })
+    };
+    let key = loaded.keys.get(&forge.name).cloned().ok_or_else(|| unusable(&"it has no key"))?;
+    let token = || SecretString::from(key.expose_secret().trim().to_owned());
+    let adapter = match forge.kind {
+        ForgeKind::Github => GitHub::new(GitHubApp {
+            forge: forge.name.clone(),
+            api: forge.api.clone(),
+            app_id: forge.app_id,
+            key: key.clone(),
+            manner: Manner::default(),
+        })
+        .map(AnyForge::GitHub),
+        ForgeKind::Forgejo => {
+            Forgejo::new(&forge.name, &forge.api, token(), Manner::default()).map(AnyForge::Forgejo)
+        }
+        ForgeKind::Gitlab => Gitlab::new(&forge.name, &forge.api, token(), Manner::default()).map(AnyForge::Gitlab),
+    };
+    adapter.map_err(|error| unusable(&error))
 }
 
 /// Names this process in leases: random, since a pid means nothing to another host.

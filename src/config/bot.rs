@@ -67,9 +67,9 @@ pub struct ForgeConfig {
     pub kind: ForgeKind,
     /// URL of its API.
     pub api: String,
-    /// The App's id.
+    /// The App's id; only GitHub has one.
     pub app_id: u64,
-    /// The App's private key, PEM.
+    /// The file with the App's private key in PEM (GitHub) or with an access token (Forgejo, GitLab).
     pub key_file: PathBuf,
     /// Files with the secrets of its webhooks; several while one takes another's place.
     pub webhook_secret_files: Vec<PathBuf>,
@@ -281,8 +281,10 @@ fn name(reader: &mut Reader<'_>, text: &Text<'_>) -> Option<String> {
 fn kind(reader: &mut Reader<'_>, text: &Text<'_>) -> Option<ForgeKind> {
     match text.value.as_ref() {
         "github" => Some(ForgeKind::Github),
+        "forgejo" => Some(ForgeKind::Forgejo),
+        "gitlab" => Some(ForgeKind::Gitlab),
         other => {
-            let why = format!("there is no adapter for {}; there is one for github", quoted(other));
+            let why = format!("{} is none of github, forgejo (Gitea too) and gitlab", quoted(other));
             reader.error("unknown-kind", text.span, why);
             None
         }

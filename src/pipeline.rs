@@ -6,13 +6,13 @@
 #[cfg(feature = "bot")]
 pub mod change;
 mod gather;
-mod visitor;
 #[cfg(feature = "bot")]
 pub mod lane;
 #[cfg(feature = "bot")]
 pub mod metrics;
 #[cfg(feature = "bot")]
 pub mod sweep;
+mod visitor;
 
 pub use gather::facts;
 

@@ -265,7 +265,11 @@ fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<AnyForge, CommandErro
         let what = format!("the forge {} cannot be used: {error}", forge.name);
         CommandError::usage("forge-unusable", what, "correct its [[forge]] in bot.toml")
     };
-    let key = loaded.keys.get(&forge.name).cloned().ok_or_else(|| unusable(&"it has no key"))?;
+    let key = loaded
+        .keys
+        .get(&forge.name)
+        .cloned()
+        .ok_or_else(|| unusable(&"it has no key"))?;
     let token = || SecretString::from(key.expose_secret().trim().to_owned());
     let adapter = match forge.kind {
         ForgeKind::Github => GitHub::new(GitHubApp {
@@ -276,9 +280,7 @@ fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<AnyForge, CommandErro
             manner: Manner::default(),
         })
         .map(AnyForge::GitHub),
-        ForgeKind::Forgejo => {
-            Forgejo::new(&forge.name, &forge.api, token(), Manner::default()).map(AnyForge::Forgejo)
-        }
+        ForgeKind::Forgejo => Forgejo::new(&forge.name, &forge.api, token(), Manner::default()).map(AnyForge::Forgejo),
         ForgeKind::Gitlab => Gitlab::new(&forge.name, &forge.api, token(), Manner::default()).map(AnyForge::Gitlab),
     };
     adapter.map_err(|error| unusable(&error))

@@ -186,8 +186,11 @@ where
         .collect();
     // Below this a thread costs more than it saves: a verification takes about 0.1 to 0.3 ms.
     const FEW: usize = 16;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if work.len() <= FEW || threads == 1 {
+    let threads = match work.len() > FEW {
+        true => std::thread::available_parallelism().map_or(1, usize::from),
+        false => 1,
+    };
+    if threads == 1 {
         return work
             .iter()
             .map(|(commit, asked)| judge.commit(commit, *asked))
@@ -354,6 +357,9 @@ fn tag<R, K: Keyring, S>(world: &World<'_, R, K, S>, push: &Push, seen: &Inspect
     })
 }
 
+/// One use of a key: the verdict so far, what was signed, and the time that it claims.
+type Use<'a> = (&'a mut Fact<SignatureFact>, SignatureParts, Timestamp);
+
 /// Asks gpgme, in the push, about one good OpenPGP signature of each key that is used for the first time.
 /// A disagreement takes the place of the verdict.
 async fn first_opinions<R, K, S>(
@@ -365,7 +371,7 @@ async fn first_opinions<R, K, S>(
     K: Keyring,
     S: Store,
 {
-    let mut first: BTreeMap<String, Vec<(&mut Fact<SignatureFact>, SignatureParts, Timestamp)>> = BTreeMap::new();
+    let mut first: BTreeMap<String, Vec<Use<'_>>> = BTreeMap::new();
     for (fact, new) in commits.iter_mut().zip(&inspected.commits) {
         let Ok(commit) = object::commit(&new.data) else {
             continue;
@@ -415,11 +421,8 @@ fn good_openpgp(fact: &Fact<SignatureFact>, parts: Option<SignatureParts>) -> Op
     }
 }
 
-async fn first_opinion<R, K, S>(
-    world: &World<'_, R, K, S>,
-    key: &str,
-    mut uses: Vec<(&mut Fact<SignatureFact>, SignatureParts, Timestamp)>,
-) where
+async fn first_opinion<R, K, S>(world: &World<'_, R, K, S>, key: &str, mut uses: Vec<Use<'_>>)
+where
     K: Keyring,
     S: Store,
 {

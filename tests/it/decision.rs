@@ -23,7 +23,7 @@ deny_severity = "medium"
 "#;
 
 fn policy() -> Policy {
-    Policy::parse("policy.toml", POLICY).expect("the policy of this test is valid")
+    Policy::parse("policy.toml", POLICY).unwrap()
 }
 
 fn oid(digit: char) -> Oid {

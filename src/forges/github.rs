@@ -1,8 +1,8 @@
 //! GitHub and GitHub Enterprise Server, as a GitHub App.
 //!
 //! In scope: the App's JWT, one token an installation, the port's calls. Check
-//! runs are in [`checks`], comments in [`comments`], redelivery in
-//! [`deliveries`]. Out of scope: webhooks.
+//! runs are in `checks`, comments in `comments`, redelivery in
+//! `deliveries`. Out of scope: webhooks.
 //!
 //! API: <https://docs.github.com/en/rest>
 

@@ -15,6 +15,9 @@
 
 mod body;
 mod deadline;
+mod delta;
+mod descend;
+mod family;
 mod inspect;
 mod introduced;
 mod locate;
@@ -23,11 +26,13 @@ mod place;
 mod quarantine;
 mod refs;
 mod reused;
+mod rope;
 mod store;
 mod traverse;
 mod walk;
 
 pub use body::{CommitHead, EntryKind, TreeEntries, TreeEntry, commit_head, tag_target, tree_entries};
+pub use delta::{BadDelta, Delta, Step, delta};
 
 use crate::config::Bounds;
 use crate::port::{Inspected, Introduced, Object, ObjectVisitor, Outage, Repository};

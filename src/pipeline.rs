@@ -15,6 +15,7 @@ pub mod sweep;
 mod visitor;
 
 pub use gather::facts;
+pub use visitor::Visitor;
 
 use crate::config::Policy;
 use crate::decision::{self, Decision, Verdict};

@@ -36,13 +36,56 @@ pub struct Object {
     pub data: Vec<u8>,
 }
 
+/// What a look at a whole object gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked<H> {
+    /// What is in it: matches that want a place (path and commit).
+    pub hits: Vec<H>,
+    /// Whether there is nothing in it that reaches far: then of an object that is made from it only the changed
+    /// parts need a look ([`ObjectVisitor::clean_part`], [`ObjectVisitor::clean_name`]).
+    pub plain: bool,
+}
+
+/// Part of a text: whole lines, or the text's first or last bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Whether it begins where the text does.
+    pub first: bool,
+    /// Whether it ends where the text does.
+    pub last: bool,
+}
+
 /// Sees each new object once, from several threads, while the store is traversed.
+///
+/// Most objects of a push are older ones with a few lines changed. If what an object is made from was plain, the
+/// visitor is asked about the changed parts first, and sees the whole object only if it does not call all of
+/// them clean.
 pub trait ObjectVisitor: Sync {
-    /// What a visited object yields: matches that want a place (path and commit).
+    /// What a visited object yields.
     type Hit: Send;
 
     /// Looks at one object's whole content; cheap when nothing is in it.
-    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Vec<Self::Hit>;
+    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<Self::Hit>;
+
+    /// Bytes round a change that its look needs, before they are extended to whole lines.
+    fn margin(&self) -> usize {
+        0
+    }
+
+    /// Whether a changed part of a blob, with [`ObjectVisitor::margin`] bytes on either side, has nothing in it.
+    fn clean_part(&self, _part: Part<'_>) -> bool {
+        false
+    }
+
+    /// Whether there is nothing in a name that a changed tree gives to an entry.
+    fn clean_name(&self, _name: &[u8]) -> bool {
+        false
+    }
+
+    /// Says that an object of so many bytes was found clean by its parts.
+    fn passed(&self, _bytes: u64) {}
 }
 
 /// One commit that becomes newly reachable, as raw bytes for the strict reader.

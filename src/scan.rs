@@ -42,6 +42,7 @@ mod evidence;
 mod explain;
 mod joined;
 mod likeness;
+mod part;
 mod place;
 mod rules;
 pub mod shape;
@@ -59,6 +60,7 @@ use secrecy::{ExposeSecret, SecretBox};
 use std::ops::Range;
 
 pub use explain::{Explanation, MAX_PLACES, explain};
+pub use part::MARGIN;
 pub use place::{MASK, MAX_EXCERPT};
 pub use rules::RuleSet;
 
@@ -127,6 +129,13 @@ impl<'a> Scanner<'a> {
     ///
     /// Bytes of any kind: text, UTF-16 (with or without a mark), binary. Cannot fail.
     pub fn scan(&self, data: &[u8]) -> Vec<Match> {
+        self.outline(data).0
+    }
+
+    /// The matches as [`Scanner::scan`] gives them, and whether the text is plain: there is nothing in it at all,
+    /// and nothing that reaches far. Of a text that is made of a plain one and some changes, only the changed lines
+    /// need a look, by [`Scanner::clean_part`].
+    pub fn outline(&self, data: &[u8]) -> (Vec<Match>, bool) {
         let mut budget = Budget::default();
         let mut shown = Vec::new();
         let mut overflow = self.plain(data, &mut budget, &mut shown);
@@ -139,9 +148,9 @@ impl<'a> Scanner<'a> {
             unpacked.troubles.push((Trouble::Bound, 0..data.len()));
         }
         if shown.is_empty() && unpacked.shown.is_empty() && unpacked.troubles.is_empty() && !overflow {
-            return Vec::new();
+            return (Vec::new(), !budget.far && part::is_text(data));
         }
-        self.matches(data, shown, unpacked, overflow)
+        (self.matches(data, shown, unpacked, overflow), false)
     }
 
     /// The matches of a text and of its narrow form, members of containers left out.
@@ -204,7 +213,8 @@ impl<'a> Scanner<'a> {
         budget: &mut Budget,
         shown: &mut Vec<Shown>,
     ) -> bool {
-        let Hits { hits, overflow } = self.hits(text, 0, budget);
+        let Hits { hits, overflow, far } = self.hits(text, 0, budget);
+        budget.far |= far;
         if hits.is_empty() {
             return overflow;
         }

@@ -201,8 +201,9 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             Read::Done(kind) => {
                 self.objects += 1;
                 self.bytes += data.len() as u64;
-                let hits = self.visitor.visit(oid, kind_of(kind), &data);
-                self.hits.extend(hits.into_iter().map(|hit| (place.clone(), hit)));
+                let looked = self.visitor.visit(oid, kind_of(kind), &data);
+                self.hits
+                    .extend(looked.hits.into_iter().map(|hit| (place.clone(), hit)));
             }
         }
         Ok(true)

@@ -31,16 +31,19 @@ pub(crate) struct Hit {
     pub(crate) fingerprint: [u8; 32],
 }
 
-/// The hits of one text, and whether there were more than [`MAX_HITS`].
+/// The hits of one text, whether there were more than [`MAX_HITS`], and whether anything was met that reaches far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hits {
     pub(crate) hits: Vec<Hit>,
     pub(crate) overflow: bool,
+    /// Whether a keyword was met whose matches may reach beyond [`super::part::MARGIN`] over several lines.
+    pub(crate) far: bool,
 }
 
 impl Hits {
     /// Adds the hits of a piece, their places being those that `outer` gives.
     pub(crate) fn take(&mut self, inner: Hits, outer: &dyn Fn(&Range<usize>) -> Range<usize>) {
+        self.far |= inner.far;
         self.overflow |= inner.overflow || self.hits.len() >= MAX_HITS;
         let room = MAX_HITS.saturating_sub(self.hits.len());
         self.hits.extend(inner.hits.into_iter().take(room).map(|hit| Hit {
@@ -105,7 +108,9 @@ impl Sweep<'_> {
 
     /// Notes a keyword of a rule: extends its region, or searches that and opens another.
     fn keyword(&mut self, rule: u16, at: usize) {
-        let around = around(self.text, self.rules.entries()[usize::from(rule)].reach, at);
+        let reach = self.rules.entries()[usize::from(rule)].reach;
+        self.found.far |= super::part::is_far(reach);
+        let around = around(self.text, reach, at);
         let Some(i) = self.regions.iter().position(|region| region.rule == rule) else {
             self.regions.push(Region {
                 rule,

@@ -92,11 +92,18 @@ fn one_line(hir: &Hir) -> bool {
     let HirKind::Concat(parts) = hir.kind() else {
         return !feeds(hir);
     };
-    let single = |part: &Hir| part.properties().maximum_len().is_some_and(|n| n <= 1);
     let first = usize::from(single(&parts[0]));
     let last = parts.len() - usize::from(single(&parts[parts.len() - 1]));
     // Looks before the first or after the last byte may also stand at the ends.
     parts[first..last.max(first)].iter().all(|part| !feeds(part))
+}
+
+/// Whether an expression is a single byte wherever it can have a line feed.
+fn single(part: &Hir) -> bool {
+    match part.kind() {
+        HirKind::Alternation(parts) => parts.iter().all(single),
+        _ => !feeds(part) || part.properties().maximum_len().is_some_and(|n| n <= 1),
+    }
 }
 
 /// Whether a line feed can be part of a match.

@@ -18,7 +18,8 @@ use crate::finding;
 use crate::git::{EntryKind, Gate, tree_entries};
 use crate::gitleaks::{Mark, Place};
 use crate::object::ObjectKind;
-use crate::port::{ObjectVisitor, Outage, Repository};
+use crate::pipeline;
+use crate::port::{Looked, ObjectVisitor, Outage, Part, Repository};
 use crate::push::{Oid, RefUpdate};
 use crate::report::{History, Item, Report};
 use crate::scan::Match;
@@ -50,21 +51,41 @@ struct Hit {
 
 struct Visitor<'a> {
     eye: &'a Eye<'a>,
+    scan: pipeline::Visitor<'a>,
     progress: &'a Progress,
 }
 
 impl ObjectVisitor for Visitor<'_> {
     type Hit = Hit;
 
-    fn visit(&self, _: Oid, kind: ObjectKind, data: &[u8]) -> Vec<Hit> {
-        let found = self.eye.scanner.scan(data).into_iter().map(|found| Hit {
+    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<Hit> {
+        let looked = self.scan.visit(oid, kind, data);
+        let hits = looked.hits.into_iter().map(|found| Hit {
             kind,
             marks: self.eye.allow.marks(data, &found),
             found,
         });
-        let found = found.collect();
         self.progress.add(data.len() as u64);
-        found
+        Looked {
+            hits: hits.collect(),
+            plain: looked.plain,
+        }
+    }
+
+    fn margin(&self) -> usize {
+        self.scan.margin()
+    }
+
+    fn clean_part(&self, part: Part<'_>) -> bool {
+        self.scan.clean_part(part)
+    }
+
+    fn clean_name(&self, name: &[u8]) -> bool {
+        self.scan.clean_name(name)
+    }
+
+    fn passed(&self, bytes: u64) {
+        self.progress.add(bytes);
     }
 }
 
@@ -301,6 +322,7 @@ fn watched(
     let progress = Progress::new("objects", gate.brought());
     let visitor = Visitor {
         eye,
+        scan: pipeline::Visitor::new(eye.scanner),
         progress: &progress,
     };
     if !out.interactive {

@@ -4,7 +4,7 @@
 //! Out of scope: what the entries hold (`traverse`).
 
 use super::quarantine::Pack;
-use gix::odb::pack::data::Entry;
+use gix::odb::pack::data::{Entry, File};
 use gix::odb::pack::data::entry::Header;
 
 /// An entry that has no base.
@@ -25,7 +25,7 @@ pub(super) struct Family {
 
 impl Family {
     /// Reads the headers of all entries; the reason if one is broken or has no base in the pack.
-    pub(super) fn of(pack: &Pack) -> Result<Self, String> {
+    pub(super) fn of(pack: &Pack, data: &File) -> Result<Self, String> {
         let index = &pack.bundle.index;
         let mut order: Vec<(u64, u32)> = (0..pack.len())
             .map(|rank| (index.pack_offset_at_index(rank), rank))
@@ -40,15 +40,15 @@ impl Family {
         };
         let mut bases = Vec::with_capacity(order.len());
         for at in 0..pack.len() {
-            bases.push(family.base(pack, at)?);
+            bases.push(family.base(pack, data, at)?);
         }
         family.arrange(&bases);
         Ok(family)
     }
 
     /// The entry that one is made from, or [`NONE`].
-    fn base(&self, pack: &Pack, at: u32) -> Result<u32, String> {
-        let entry = self.entry(pack, at)?;
+    fn base(&self, pack: &Pack, data: &File, at: u32) -> Result<u32, String> {
+        let entry = self.entry(data, at)?;
         let offset = match entry.header {
             Header::OfsDelta { base_distance } => entry.checked_base_pack_offset(base_distance),
             Header::RefDelta { base_id } => {
@@ -99,15 +99,14 @@ impl Family {
     }
 
     /// An entry's compressed bytes.
-    pub(super) fn packed<'p>(&self, pack: &'p Pack, at: u32, entry: &Entry) -> Option<&'p [u8]> {
-        let pack = &pack.bundle.pack;
+    pub(super) fn packed<'p>(&self, pack: &'p File, at: u32, entry: &Entry) -> Option<&'p [u8]> {
         let end = self.offsets.get(at as usize + 1).copied();
         pack.entry_slice(entry.data_offset..end.unwrap_or(pack.pack_end() as u64))
     }
 
     /// An entry's header.
-    pub(super) fn entry(&self, pack: &Pack, at: u32) -> Result<Entry, String> {
-        let entry = pack.bundle.pack.entry(self.offsets[at as usize]);
+    pub(super) fn entry(&self, pack: &File, at: u32) -> Result<Entry, String> {
+        let entry = pack.entry(self.offsets[at as usize]);
         entry.map_err(|e| e.to_string())
     }
 }

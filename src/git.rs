@@ -71,7 +71,7 @@ impl Gate {
         })
     }
 
-    /// Opens a repository as if a push had brought all of it: an inspection then visits every object of its own
+    /// Opens a repository as if a push had brought all of it: [`Gate::survey`] then visits every object of its own
     /// store once (those of its alternates only where its own objects refer to them).
     ///
     /// # Errors
@@ -82,6 +82,14 @@ impl Gate {
             store: store::Store::whole(&layout)?,
             refs: layout.refs(),
         })
+    }
+
+    /// Visits every object of a repository that was opened by [`Gate::whole`], whether a ref leads to it or not.
+    ///
+    /// # Errors
+    /// `object-missing`, `object-unreadable`, `pack-unreadable`, `deadline-passed`.
+    pub fn survey<V: ObjectVisitor>(&self, bounds: &Bounds, visitor: &V) -> Result<Introduced<V::Hit>, Outage> {
+        inspect::survey(&self.store, bounds, visitor)
     }
 
     /// How many objects an inspection will visit at least.

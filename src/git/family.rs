@@ -4,8 +4,8 @@
 //! Out of scope: what the entries hold (`traverse`).
 
 use super::quarantine::Pack;
-use gix::odb::pack::data::{Entry, File};
 use gix::odb::pack::data::entry::Header;
+use gix::odb::pack::data::{Entry, File};
 
 /// An entry that has no base.
 const NONE: u32 = u32::MAX;

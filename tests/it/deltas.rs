@@ -6,8 +6,8 @@ use lychgate::finding::Place;
 use lychgate::git::Gate;
 use lychgate::object::ObjectKind;
 use lychgate::pipeline;
-use lychgate::port::{Looked, ObjectVisitor, Part, Repository};
-use lychgate::push::{Oid, RefUpdate};
+use lychgate::port::{Looked, ObjectVisitor, Part};
+use lychgate::push::Oid;
 use lychgate::scan::{FingerprintKey, Match, RuleSet, Scanner};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -60,13 +60,6 @@ impl ObjectVisitor for Counting<'_> {
 /// What an inspection finds, and how many objects were looked at whole and passed by their parts.
 fn found(repository: &Path, by_parts: bool) -> (Vec<(Place, Match)>, usize, usize) {
     let gate = Gate::whole(repository).unwrap();
-    let refs = gate.refs("refs/heads/").unwrap();
-    let update = |(name, new): (_, Oid)| RefUpdate {
-        name,
-        old: Oid::from_bytes(&vec![0; new.as_bytes().len()]).unwrap(),
-        new,
-    };
-    let updates: Vec<RefUpdate> = refs.into_iter().map(update).collect();
     let key = FingerprintKey::new(Box::new([7; 32]));
     let scanner = Scanner::new(RuleSet::builtin(), &key);
     let visitor = Counting {
@@ -75,8 +68,7 @@ fn found(repository: &Path, by_parts: bool) -> (Vec<(Place, Match)>, usize, usiz
         whole: AtomicUsize::new(0),
         passed: AtomicUsize::new(0),
     };
-    let seen = gate.inspect(&updates, &vec![Vec::new(); updates.len()], &BOUNDS, &visitor);
-    let hits = seen.unwrap().hits;
+    let hits = gate.survey(&BOUNDS, &visitor).unwrap().hits;
     (hits, visitor.whole.into_inner(), visitor.passed.into_inner())
 }
 

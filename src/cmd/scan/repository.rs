@@ -19,8 +19,8 @@ use crate::git::{EntryKind, Gate, tree_entries};
 use crate::gitleaks::{Mark, Place};
 use crate::object::ObjectKind;
 use crate::pipeline;
-use crate::port::{Looked, ObjectVisitor, Outage, Part, Repository};
-use crate::push::{Oid, RefUpdate};
+use crate::port::{Introduced, Looked, ObjectVisitor, Outage, Part, Repository};
+use crate::push::Oid;
 use crate::report::{History, Item, Report};
 use crate::scan::Match;
 use std::collections::{BTreeMap, HashSet};
@@ -90,12 +90,7 @@ impl ObjectVisitor for Visitor<'_> {
 }
 
 /// What a traversal gave.
-struct Seen {
-    hits: Vec<(finding::Place, Hit)>,
-    bounds: Vec<(String, finding::Place)>,
-    objects: u64,
-    bytes: u64,
-}
+type Seen = Introduced<Hit>;
 
 /// Whether a path is a bare repository, which has no files of its own to scan.
 pub(super) fn is_bare(path: &Path) -> bool {
@@ -117,36 +112,8 @@ pub(super) fn is_bundle(path: &Path) -> bool {
 pub(super) fn history(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report, CommandError> {
     let dir = git_dir(path)?;
     let gate = Gate::whole(&dir)?;
-    let mut updates = Vec::new();
-    for (name, new) in gate.refs("refs/")? {
-        updates.push(RefUpdate {
-            name,
-            old: zero(new)?,
-            new,
-        });
-    }
-    let known = vec![beyond_shallow(&gate, &dir)?; updates.len()];
-    let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
-        let seen = gate.inspect(&updates, &known, &bounds(), visitor)?;
-        Ok(Seen {
-            hits: seen.hits,
-            bounds: seen.bounds,
-            objects: seen.objects,
-            bytes: seen.bytes,
-        })
-    })?;
+    let (gate, seen) = watched(gate, eye, out, |gate, visitor| gate.survey(&bounds(), visitor))?;
     report(eye, &gate, seen)
-}
-
-/// The parents that a shallow clone lacks: its history ends before them.
-/// <https://git-scm.com/docs/gitformat-shallow>
-fn beyond_shallow(gate: &Gate, dir: &Path) -> Result<Vec<Oid>, CommandError> {
-    let listed = std::fs::read_to_string(dir.join("shallow")).unwrap_or_default();
-    let mut beyond = Vec::new();
-    for commit in listed.lines().filter_map(|line| line.parse::<Oid>().ok()) {
-        beyond.extend(crate::git::commit_head(&gate.object(commit)?.data).parents);
-    }
-    Ok(beyond)
 }
 
 /// Scans what a range of commits brings.
@@ -166,13 +133,7 @@ pub(super) fn range(eye: &Eye, path: &Path, range: &str, out: &mut Output) -> Re
     })?;
     let commits: Vec<Oid> = listed.lines().filter_map(|line| line.parse().ok()).collect();
     let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
-        let seen = gate.introduced(&commits, &bounds(), visitor)?;
-        Ok(Seen {
-            hits: seen.hits,
-            bounds: seen.bounds,
-            objects: seen.objects,
-            bytes: seen.bytes,
-        })
+        gate.introduced(&commits, &bounds(), visitor)
     })?;
     report(eye, &gate, seen)
 }
@@ -305,11 +266,6 @@ fn git_dir(path: &Path) -> Result<PathBuf, CommandError> {
                 "name a work tree or a bare repository",
             )
         })
-}
-
-fn zero(like: Oid) -> Result<Oid, CommandError> {
-    let zero = Oid::from_bytes(&vec![0; like.as_bytes().len()]);
-    zero.map_err(|e| CommandError::usage("bad-range", e.to_string(), ""))
 }
 
 /// Runs a traversal, on a terminal beside the progress line.

@@ -13,7 +13,6 @@ use super::rope::Rope;
 use super::traverse::{Outsiders, Pass, locked, pack_unreadable};
 use crate::port::{ObjectVisitor, Outage, Part};
 use gix::objs::Kind;
-use gix::odb::pack::data::File as Data;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -129,10 +128,7 @@ impl<'m> Queue<'m> {
 ///
 /// * `threads`: at least 1.
 pub(super) fn descend<V: ObjectVisitor>(pass: &Pass<'_, V>, pack: &Pack, threads: usize) -> Result<bool, Outage> {
-    // A mapping of its own, so that the pages that were read go with it.
-    let data = Data::at(pack.bundle.pack.path(), pack.bundle.pack.object_hash());
-    let data = data.map_err(|e| pack_unreadable(pack, &e.to_string()))?;
-    let family = Family::of(pack, &data).map_err(|why| pack_unreadable(pack, &why))?;
+    let family = Family::of(pack).map_err(|why| pack_unreadable(pack, &why))?;
     let meter = AtomicU64::new(0);
     let queue = Queue::new(threads);
     let done = AtomicUsize::new(0);
@@ -140,13 +136,13 @@ pub(super) fn descend<V: ObjectVisitor>(pass: &Pass<'_, V>, pack: &Pack, threads
         let worker = Worker {
             pass,
             pack,
-            data: &data,
             family: &family,
             queue: &queue,
             meter: &meter,
             outsiders: Outsiders::new(pass),
             inflate: libdeflater::Decompressor::new(),
             own: Vec::new(),
+            raw: Vec::new(),
             text: Vec::new(),
         };
         // gix takes a pack at its word in places; a broken one must be an outage, not a crash, and nobody may
@@ -179,13 +175,14 @@ pub(super) fn descend<V: ObjectVisitor>(pass: &Pass<'_, V>, pack: &Pack, threads
 struct Worker<'w, 'a, 'm, V: ObjectVisitor> {
     pass: &'w Pass<'a, V>,
     pack: &'w Pack,
-    data: &'w Data,
     family: &'w Family,
     queue: &'w Queue<'m>,
     meter: &'m AtomicU64,
     outsiders: Outsiders<'w, 'a, V>,
     inflate: libdeflater::Decompressor,
     own: Vec<Task<'m>>,
+    /// An entry as the pack has it.
+    raw: Vec<u8>,
     /// What of an object is looked at, if it is not in one piece.
     text: Vec<u8>,
 }
@@ -216,10 +213,8 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
 
     /// Makes and visits one object; returns it as the base of others.
     fn entry(&mut self, task: &Task<'m>) -> Result<Base<'m>, Outage> {
-        let entry = self
-            .family
-            .entry(self.data, task.entry)
-            .map_err(|e| self.unreadable(e))?;
+        let read = self.family.read(task.entry, self.pass.limit, &mut self.raw);
+        let entry = read.map_err(|e| self.unreadable(e))?;
         let kind = match &task.base {
             Base::TooLarge(kind) => return Ok(self.refuse(task.entry, *kind)),
             Base::Node(node) => node.kind,
@@ -232,9 +227,8 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
             return Ok(self.refuse(task.entry, kind));
         }
         let mut bytes = vec![0; entry.decompressed_size as usize];
-        let packed = self.family.packed(self.data, task.entry, &entry);
-        let inflated = packed.and_then(|packed| self.inflate.zlib_decompress(packed, &mut bytes).ok());
-        if inflated != Some(bytes.len()) {
+        let packed = &self.raw[entry.header_size().min(self.raw.len())..];
+        if self.inflate.zlib_decompress(packed, &mut bytes) != Ok(bytes.len()) {
             return Err(self.unreadable(format!("the entry at {} does not inflate", entry.pack_offset())));
         }
         let Base::Node(base) = &task.base else {

@@ -132,6 +132,11 @@ pub(super) fn survey<V: ObjectVisitor>(
         Some(own) => traverse(own, visitor, limits.object_bytes, bounds.threads, &none, &deadline)?,
         None => Traversed::default(),
     };
+    // Nobody asks for the commits' text: of a long history it is as large as all else together.
+    traversed
+        .commits
+        .values_mut()
+        .for_each(|commit| commit.data = Vec::new());
     let all: HashSet<Oid> = traversed.commits.keys().copied().collect();
     let ordered = Walk::new(store, &traversed.commits, bounds.commits, &deadline).order(&all)?;
     let outside = outside(store, &mut traversed, &none, &ordered, &all, &deadline)?;

@@ -181,6 +181,49 @@ fn parts_give_what_whole_objects_give() {
     );
 }
 
+/// A pack with a byte changed: an outage or other objects, but no crash, no hang and no object beyond those it has.
+#[test]
+fn broken_packs_end_in_an_outage() {
+    let scratch = Scratch::new();
+    scratch
+        .run("git", &["init", "-q", "--bare", "-b", "main", "r.git"])
+        .ok();
+    scratch.write("stream", history(9, 16, 120));
+    scratch
+        .run("sh", &["-c", "git --git-dir=r.git fast-import --quiet <stream"])
+        .ok();
+    scratch
+        .run("git", &["--git-dir", "r.git", "repack", "-qadf", "--depth=50"])
+        .ok();
+    scratch.run("sh", &["-c", "chmod +w r.git/objects/pack/*.pack"]).ok();
+    let packs = std::fs::read_dir(scratch.path("r.git/objects/pack")).unwrap();
+    let pack = packs
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "pack"))
+        .unwrap();
+    let good = std::fs::read(&pack).unwrap();
+    let key = FingerprintKey::new(Box::new([7; 32]));
+    let scanner = Scanner::new(RuleSet::builtin(), &key);
+    let visitor = pipeline::Visitor::new(&scanner);
+    let survey = || Gate::whole(&scratch.path("r.git")).and_then(|gate| gate.survey(&BOUNDS, &visitor));
+    let objects = survey().unwrap().objects;
+    let (mut numbers, mut refused) = (Numbers(3), 0);
+    for _ in 0..12 {
+        let mut bad = good.clone();
+        let at = 12 + numbers.below(good.len() - 32);
+        bad[at] ^= 1 << numbers.below(8);
+        std::fs::write(&pack, bad).unwrap();
+        match survey() {
+            Ok(seen) => assert!(seen.objects <= objects),
+            Err(outage) => {
+                assert!(!outage.code.is_empty() && !outage.why.is_empty());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 6, "only {refused} of 12 were refused");
+}
+
 /// By hand, for a large repository: `LYCHGATE_LARGE=/path/to/bare.git cargo test --release --test it deltas`.
 #[test]
 fn a_real_history_gives_the_same() {

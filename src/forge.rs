@@ -17,6 +17,18 @@ pub enum ForgeKind {
     Gitlab,
 }
 
+/// What an account may do in a repository. Ordered: `None < Admin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Permission {
+    None,
+    Read,
+    Write,
+    Maintain,
+    Admin,
+}
+
 /// A repository at one configured forge. Renames keep `id`, so state keys on it and never on the name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ForgeRepo {

@@ -6,7 +6,7 @@
 //! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`], [`forge`].
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`],
-//!    [`baseline`], [`gitleaks`], [`webhook`].
+//!    [`baseline`], [`gitleaks`], [`webhook`], [`waiver`].
 //! 3. Ports: [`port`].
 //! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with the bot [`forges`], [`mirror`].
 //! 5. Flow: [`pipeline`], [`worker`], [`server`].
@@ -35,6 +35,7 @@ pub mod scan;
 pub mod status;
 pub mod tlog;
 pub mod verify;
+pub mod waiver;
 #[cfg(feature = "bot")]
 pub mod webhook;
 

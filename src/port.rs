@@ -288,6 +288,24 @@ pub struct ReopenRecord {
     pub envelope: String,
 }
 
+/// A published record of a waiver. What it means stands in the envelope, and counts only if its signature fits;
+/// the other members are for finding it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverRecord {
+    /// Its id.
+    pub event: String,
+    /// The waiver's id.
+    pub waiver: String,
+    /// From when on the waiver has no effect.
+    pub expires: Timestamp,
+    /// What led to it, unique, so that a command that comes twice is recorded once; `None` for the shell.
+    pub source: Option<String>,
+    /// Index of its leaf in the log.
+    pub log_index: u64,
+    /// The DSSE envelope.
+    pub envelope: String,
+}
+
 /// Work to be done after the push, outside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -319,6 +337,8 @@ pub struct Append {
     pub published: Vec<PublishedEntry>,
     /// A re-open event that this append records.
     pub reopen: Option<ReopenRecord>,
+    /// Records of waivers.
+    pub waivers: Vec<WaiverRecord>,
     /// Tasks to enqueue.
     pub tasks: Vec<Task>,
 }
@@ -401,6 +421,9 @@ pub trait Store {
 
     /// All re-open events in log order.
     async fn reopens(&self) -> Result<Vec<ReopenRecord>, Outage>;
+
+    /// Records of the waivers that end after this time, in log order.
+    async fn waivers(&self, end_after: Timestamp) -> Result<Vec<WaiverRecord>, Outage>;
 
     /// Tasks that are not done, oldest first, with their row ids.
     async fn tasks(&self, limit: u32) -> Result<Vec<(i64, Task)>, Outage>;

@@ -13,7 +13,7 @@ use crate::facts::SignatureFact;
 use crate::feedback;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
-use crate::pipeline::{self, World};
+use crate::pipeline::{self, Waivers, World};
 use crate::port::{Inspected, Introduced, Keyring, Object, ObjectVisitor, Outage, Repository, Signed};
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
 use crate::scan::{RuleSet, Scanner};
@@ -133,6 +133,8 @@ async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Re
         rule_set: rules.digest(),
         policy: &policy,
         policy_text: &policy_text,
+        // Only the server knows them.
+        waivers: Waivers::Nowhere,
     };
     let facts = pipeline::facts(&world, push).await;
     drop(store);

@@ -6,7 +6,6 @@
 
 use super::World;
 use crate::config::Bounds;
-use crate::decision;
 use crate::finding::{Cause, Finding};
 use crate::forge::{Change, ForgeKind};
 use crate::port::{Inspected, Introduced, Keyring, Object, ObjectVisitor, Outage, Repository, Store};
@@ -111,9 +110,9 @@ where
         rule_set: world.rule_set,
         policy: world.policy,
         policy_text: world.policy_text,
+        waivers: world.waivers,
     };
-    let facts = super::facts(&world, push).await;
-    let decision = decision::judge(world.policy, &facts);
+    let (facts, decision) = super::judged(&world, push).await;
     let kept = decision.findings.into_iter().filter(|f| f.code != ACCOUNT_CODE);
     (kept.collect(), facts.commits.len())
 }

@@ -3,6 +3,7 @@
 use super::corrupt;
 use crate::attest::{Bundle, Envelope, PublicKey};
 use crate::port::{EntryRecord, Outage, Store};
+use crate::push::Timestamp;
 use crate::tlog::{self, Checkpoint, Hash, Head, Node, Proof};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -61,6 +62,8 @@ pub struct Checked {
     pub entries: u64,
     /// Re-open events that were compared.
     pub reopens: u64,
+    /// Records of waivers that were compared.
+    pub waivers: u64,
     /// What does not fit, a sentence each; empty: all fits.
     pub problems: Vec<String>,
 }
@@ -106,6 +109,19 @@ pub async fn check<S: Store>(store: &S, key: &PublicKey, origin: &str) -> Result
             .leaf(&what, event.log_index, &event.envelope, &mut checked)
             .await?;
         checked.reopens += 1;
+    }
+    for record in store.waivers(Timestamp::from_unix(0)).await? {
+        let proof = Judge {
+            store,
+            head: &head,
+            key,
+            tree: &tree,
+        };
+        let what = format!("waiver record {}", record.event);
+        proof
+            .leaf(&what, record.log_index, &record.envelope, &mut checked)
+            .await?;
+        checked.waivers += 1;
     }
     Ok(checked)
 }

@@ -101,6 +101,7 @@ fn facts(name: &str, old: Oid, new: Oid) -> Facts {
             secrets: vec![],
             bounds: vec![],
         }),
+        waivers: lychgate::facts::no_waivers(),
     }
 }
 

@@ -8,9 +8,9 @@ use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::mirror::{Fetched, Head, Mirrors, Wanted};
-use crate::pipeline::World;
 use crate::pipeline::change::{Judged, Proposal, judge};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
+use crate::pipeline::{Waivers, World};
 use crate::port::{FetchSource, Outage};
 use crate::push::Timestamp;
 use crate::scan::{RuleSet, Scanner};
@@ -129,6 +129,7 @@ impl Tools {
             rule_set: rules.digest(),
             policy: &policy,
             policy_text: &policy_text,
+            waivers: Waivers::Nowhere,
         };
         let kind = self.config.forges.iter().find(|forge| forge.name == change.repo.forge);
         let proposal = Proposal {

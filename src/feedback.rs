@@ -7,6 +7,8 @@
 //! build logs, so not even the redacted line goes there.
 
 #[cfg(feature = "bot")]
+pub mod answer;
+#[cfg(feature = "bot")]
 pub mod change;
 pub mod remedy;
 mod waiver;

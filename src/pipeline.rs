@@ -5,6 +5,8 @@
 
 #[cfg(feature = "bot")]
 pub mod change;
+#[cfg(feature = "bot")]
+mod chat;
 mod gather;
 #[cfg(feature = "bot")]
 pub mod lane;

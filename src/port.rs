@@ -7,7 +7,7 @@
 use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact, SignatureFact};
 use crate::finding::Place;
-use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
+use crate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
 use crate::object::{ObjectKind, SignatureFormat};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::tlog::Head;
@@ -470,8 +470,12 @@ pub trait Forge: Send + Sync {
     /// The repositories that we serve there.
     fn repositories(&self) -> impl Future<Output = Result<Vec<ForgeRepo>, ForgeError>> + Send;
 
-    /// Whether the account may write to the repository (for commands and waivers).
-    fn may_write(&self, repo: &ForgeRepo, account: &str) -> impl Future<Output = Result<bool, ForgeError>> + Send;
+    /// What the account may do in the repository (for commands and waivers); none for one that there is not.
+    fn permission(
+        &self,
+        repo: &ForgeRepo,
+        account: &str,
+    ) -> impl Future<Output = Result<Permission, ForgeError>> + Send;
 
     /// URL, user and password for fetching, and the refs that hold a change's head.
     fn fetch_source(

@@ -13,8 +13,8 @@
 mod order;
 mod rules;
 
-pub use order::{Order, Step, plan};
-pub use rules::{Refusal, WAIVABLE, controls, may_ask};
+pub use order::{Done, Order, Step, plan};
+pub use rules::{APPROVER_HERE, REASON_HERE, Refusal, WAIVABLE, controls, may_ask};
 
 use crate::config::WaiverPolicy;
 use crate::facts::{CommitFact, Facts};

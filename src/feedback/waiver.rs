@@ -5,7 +5,7 @@ use super::wrap::command;
 use crate::config::WaiverPolicy;
 use crate::finding::{Cause, Finding};
 use crate::push::Push;
-use crate::waiver::{Target, WAIVABLE, targets};
+use crate::waiver::{APPROVER_HERE, REASON_HERE, Target, WAIVABLE, targets};
 
 /// Most codes for which a command is written out; who needs more has something to mend.
 const MOST_CODES: usize = 3;
@@ -25,8 +25,14 @@ pub(super) fn lines(page: &Page, push: &Push, findings: &[Finding], policy: &Wai
     } else {
         "these commands"
     };
+    let secrets = denying.iter().all(|finding| finding.code == "secret-found");
+    let case = if secrets {
+        "if that is no secret"
+    } else {
+        "if that cannot be mended"
+    };
     let text = format!(
-        "lychgate: if that cannot be mended: send {one} to {}, to run in the repository on the server",
+        "lychgate: {case}: send {one} to {}, to run in the repository on the server",
         approvers(policy, &push.actor.name)
     );
     let mut lines = page.words("", &text);
@@ -74,7 +80,7 @@ fn grant(push: &Push, code: &str, all: &[Target], policy: &WaiverPolicy) -> Stri
         ""
     };
     format!(
-        "lychgate waiver grant --push {} --code {code}{bound}{glass} --reason 'WHY' --approver NAME",
+        "lychgate waiver grant --push {} --code {code}{bound}{glass} --reason '{REASON_HERE}' --approver {APPROVER_HERE}",
         push.id
     )
 }

@@ -33,6 +33,17 @@ pub enum Order {
     },
 }
 
+/// What became of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// It is recorded: the waivers that it was about, as they are now.
+    Recorded(Vec<Waiver>),
+    /// It was recorded before, or all of it was so already.
+    Already(Vec<Waiver>),
+    /// It is not allowed; nothing was recorded.
+    Refused(Refusal),
+}
+
 /// One record to make, its ids and digests still to be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

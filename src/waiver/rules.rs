@@ -101,6 +101,10 @@ impl Refusal {
     }
 }
 
+/// What stands for a reason and an approver in the commands that we give to copy: neither is one.
+pub const REASON_HERE: &str = "WHY";
+/// See [`REASON_HERE`].
+pub const APPROVER_HERE: &str = "NAME";
 /// Most characters of a reason: it is printed in one line.
 const LONGEST_REASON: usize = 256;
 
@@ -116,7 +120,8 @@ pub fn may_ask(policy: &WaiverPolicy, ask: &Ask) -> Result<(), Refusal> {
         return Err(Refusal::Never(ask.code.clone()));
     }
     let length = ask.reason.chars().count();
-    if ask.reason.trim().is_empty() || length > LONGEST_REASON || ask.reason.chars().any(char::is_control) {
+    let said = !matches!(ask.reason.trim(), "" | REASON_HERE);
+    if !said || length > LONGEST_REASON || ask.reason.chars().any(char::is_control) {
         return Err(Refusal::Reason);
     }
     if policy.list(ask.break_glass).is_empty() {
@@ -135,7 +140,7 @@ pub fn may_ask(policy: &WaiverPolicy, ask: &Ask) -> Result<(), Refusal> {
 pub(super) fn may_approve(policy: &WaiverPolicy, ask: &Ask, earlier: &[&str], by: &str) -> Result<(), Refusal> {
     let list = policy.list(ask.break_glass);
     let named = || by.to_owned();
-    if by.is_empty() || !list.iter().any(|name| name == "*" || name == by) {
+    if matches!(by, "" | APPROVER_HERE) || !list.iter().any(|name| name == "*" || name == by) {
         return Err(Refusal::NotApprover(named()));
     }
     // Some servers' accounts differ by case only, or do not differ by it: nobody gains by writing a name otherwise.

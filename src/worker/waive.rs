@@ -9,6 +9,7 @@ use crate::attest::{Envelope, PublicKey, Statement, sha256_hex, statement};
 use crate::config::WaiverPolicy;
 use crate::port::{Outage, Signer, Store, WaiverRecord};
 use crate::push::Timestamp;
+pub use crate::waiver::Done;
 use crate::waiver::{Act, Ask, Event, Order, Refusal, Step, Waiver, fold, plan};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -43,17 +44,6 @@ pub struct Ordered<'a> {
     pub source: Option<&'a str>,
     /// Our clock.
     pub now: Timestamp,
-}
-
-/// What became of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done {
-    /// It is recorded: the waivers that it was about, as they are now.
-    Recorded(Vec<Waiver>),
-    /// It was recorded before, or all of it was so already.
-    Already(Vec<Waiver>),
-    /// It is not allowed; nothing was recorded.
-    Refused(Refusal),
 }
 
 /// Reads the waivers that end after a time. Each record's signature is checked: the store is not believed.

@@ -3,8 +3,8 @@
 use crate::support::{Gate, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
-use lychgate::config::BotConfig;
-use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo};
+use lychgate::config::{BotConfig, Settings};
+use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Permission};
 use lychgate::mirror::Mirrors;
 use lychgate::pipeline::lane::{Bot, Breaker, Journal};
 use lychgate::pipeline::metrics::Metrics;
@@ -67,6 +67,7 @@ fn repo() -> ForgeRepo {
 struct State {
     changes: BTreeMap<u64, Change>,
     shown: Vec<Display>,
+    permissions: BTreeMap<String, Permission>,
     url: String,
     broken: bool,
 }
@@ -83,6 +84,11 @@ pub(crate) struct FakeForge {
 impl FakeForge {
     pub(crate) fn set_head(&self, number: u64, head: Oid) {
         self.state.lock().unwrap().changes.get_mut(&number).unwrap().head_oid = head;
+    }
+
+    pub(crate) fn permit(&self, account: &str, permission: Permission) {
+        let mut state = self.state.lock().unwrap();
+        state.permissions.insert(account.to_owned(), permission);
     }
 
     pub(crate) fn break_source(&self, broken: bool) {
@@ -131,8 +137,8 @@ impl Forge for FakeForge {
         self.answer(|_| vec![repo()])
     }
 
-    async fn may_write(&self, _: &ForgeRepo, _: &str) -> Result<bool, ForgeError> {
-        self.answer(|_| true)
+    async fn permission(&self, _: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
+        self.answer(|state| state.permissions.get(account).copied().unwrap_or(Permission::Write))
     }
 
     async fn fetch_source(&self, _: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
@@ -160,7 +166,9 @@ impl Forge for FakeForge {
                 return false;
             }
             // Absolute: what is shown already is not shown again.
-            if !state.shown.iter().any(|known| known.evaluation == display.evaluation) {
+            let mut known = state.shown.iter().rev();
+            let same = known.find(|known| known.evaluation == display.evaluation);
+            if same.is_none_or(|known| known.answers != display.answers) {
                 state.shown.push(display.clone());
             }
             true
@@ -180,7 +188,7 @@ pub(crate) type TestBot = Bot<SqliteStore, FakeForge, Bench>;
 
 /// The forge, its repository and a bot.
 pub(crate) struct Stage {
-    gate: Gate,
+    pub(crate) gate: Gate,
     pub(crate) forge: FakeForge,
     pub(crate) bot: Arc<TestBot>,
     pub(crate) store: PathBuf,
@@ -348,13 +356,15 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
 
 fn config(gate: &Gate) -> BotConfig {
     let home = gate.bare.join("lychgate");
+    let settings = std::fs::read_to_string(home.join("gate.toml")).unwrap();
+    let resource = Settings::parse("gate.toml", &settings).unwrap().resource;
     let (home, here) = (home.display(), gate.scratch.path("").display().to_string());
     let text = format!(
         "store = \"{here}bot.db\"\nmirrors = \"{here}mirrors\"\nfingerprint_key = \"{home}/fingerprint.key\"\n\
          [[forge]]\nname = \"hub\"\nkind = \"github\"\napi = \"https://api.example.com\"\napp_id = 1\n\
          key_file = \"{here}key\"\nwebhook_secret_files = [\"{here}secret\"]\n\
-         [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"git+https://example.com/acme/pay\"\n\
-         policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n"
+         [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"{resource}\"\ngate = \"{gate}\"\n",
+        gate = gate.bare.display(),
     );
     BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
@@ -388,18 +398,28 @@ pub(crate) struct Client {
 impl Client {
     /// Delivers a signed body; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
+        self.post_as("pull_request", body, delivery).await
+    }
+
+    /// Delivers a signed body of another event than a change's.
+    pub(crate) async fn post_as(&self, event: &str, body: &str, delivery: &str) -> u16 {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
         mac.update(body.as_bytes());
         let digits: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        self.send("/hooks/hub", body, delivery, Some(&format!("sha256={digits}")))
+        let signature = format!("sha256={digits}");
+        self.send_as(event, "/hooks/hub", body, delivery, Some(&signature))
             .await
     }
 
     pub(crate) async fn send(&self, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
+        self.send_as("pull_request", path, body, delivery, signature).await
+    }
+
+    async fn send_as(&self, event: &str, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
         let signature = signature.map_or(String::new(), |s| format!("X-Hub-Signature-256: {s}\r\n"));
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
-             X-GitHub-Event: pull_request\r\nX-GitHub-Delivery: {delivery}\r\n{signature}\r\n{body}",
+             X-GitHub-Event: {event}\r\nX-GitHub-Delivery: {delivery}\r\n{signature}\r\n{body}",
             body.len()
         );
         self.exchange(request).await.0

@@ -99,6 +99,7 @@ fn who_asks_or_wrote_it_does_not_approve() {
         ("bob", Refusal::OwnWork("bob".into())),
         ("BOB", Refusal::OwnWork("BOB".into())),
         ("", Refusal::NotApprover(String::new())),
+        ("NAME", Refusal::NotApprover("NAME".into())),
     ] {
         assert_eq!(standing(by), Standing::Refused(wanted), "{by}");
     }
@@ -212,7 +213,7 @@ fn an_order_is_planned_against_what_is_there() {
     assert_eq!(refused(&approve_it("W", "bob")).code(), "not-an-approver");
     let over = plan(&policy, std::slice::from_ref(&asked), &approve_it("W", "carol"), at(48)).unwrap_err();
     assert_eq!(over.code(), "waiver-over");
-    for reason in ["", "  ", "two\nlines", &"x".repeat(257)] {
+    for reason in ["", "  ", "WHY", "two\nlines", &"x".repeat(257)] {
         let bad = Ask {
             reason: reason.into(),
             ..ask()

@@ -285,7 +285,7 @@ pub struct Display {
     pub summary: String,
     /// Notes at lines, all of them; adapters send batches.
     pub annotations: Vec<Annotation>,
-    /// The sticky comment's Markdown; `None`: fold the one that is there.
+    /// The sticky comment's Markdown; `None`: fold the one that is there, if this is a verdict.
     pub comment: Option<String>,
     /// The answers that the comment has, for the next one about this head.
     #[serde(default)]

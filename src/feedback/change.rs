@@ -290,13 +290,25 @@ pub(super) fn adapted(finding: &Finding, merge_base: Option<Oid>) -> Vec<String>
         return vec!["# it shares no history with the base: start again from a clone of this repository".to_owned()];
     }
     let elsewhere = MENDED_ELSEWHERE.contains(&finding.code.as_ref());
-    let adapt = |line: &String| match line.as_str() {
-        "# then push again, nothing need be rewritten:" if elsewhere => None,
-        "git push" if elsewhere => Some(RECHECK.to_owned()),
-        line if line == "git push" || line.ends_with("&& git push") => Some(format!("{line} --force-with-lease")),
-        line => Some(line.to_owned()),
-    };
-    finding.remedy.iter().filter_map(adapt).collect()
+    let mut other_way = false;
+    let mut lines = Vec::new();
+    for line in &finding.remedy {
+        // The block is copied as a whole: of two ways only the first runs.
+        other_way |= line.starts_with("# or, ");
+        let pushes = line == "git push" || line.ends_with("&& git push");
+        lines.push(match line.as_str() {
+            "# then push again, nothing need be rewritten:" if elsewhere => continue,
+            "git push" if elsewhere => RECHECK.to_owned(),
+            line if elsewhere => line.replace(", then push again:", ":"),
+            line if other_way && !line.starts_with('#') => match pushes {
+                true => format!("# {line} --force-with-lease"),
+                false => format!("# {line}"),
+            },
+            line if pushes => format!("{line} --force-with-lease"),
+            line => line.to_owned(),
+        });
+    }
+    lines
 }
 
 fn annotation(finding: &Finding) -> Option<Annotation> {

@@ -308,7 +308,7 @@ impl Forge for Forgejo {
             at,
             number,
         };
-        board::stick(&thread, &marker, display.comment.as_deref()).await?;
+        board::stick(&thread, &marker, display).await?;
         Ok(true)
     }
 

@@ -238,7 +238,7 @@ impl Forge for GitHub {
         }
         let thread = Thread::new(&session, self.app_id, &display.repo, number)?;
         let marker = text::sticky_marker(&format!("app-{}", self.app_id), &display.repo, number);
-        board::stick(&thread, &marker, display.comment.as_deref()).await?;
+        board::stick(&thread, &marker, display).await?;
         Ok(true)
     }
 

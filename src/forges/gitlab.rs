@@ -279,7 +279,7 @@ impl Forge for Gitlab {
         }
         let thread = self.thread(&display.repo, number).await?;
         let marker = text::sticky_marker(&format!("account-{}", thread.account), &display.repo, number);
-        board::stick(&thread, &marker, display.comment.as_deref()).await?;
+        board::stick(&thread, &marker, display).await?;
         Ok(true)
     }
 

@@ -256,6 +256,18 @@ impl Stage {
         let work = self.tree();
         work.git(&["checkout", "-q", &self.base]).ok();
         let head = commit(&work, number, file, text, signed);
+        self.tell(number, head);
+        head
+    }
+
+    /// Opens a change at a commit that the forge's repository has, or moves it there.
+    pub(crate) fn change_at(&self, number: u64, head: Oid) {
+        self.point(number, head);
+        self.tell(number, head);
+    }
+
+    /// Tells the API about a change.
+    fn tell(&self, number: u64, head: Oid) {
         let base: Oid = self.base.parse().unwrap();
         let change = Change {
             repo: repo(),
@@ -268,7 +280,6 @@ impl Stage {
             merged_as: None,
         };
         self.forge.state.lock().unwrap().changes.insert(number, change);
-        head
     }
 
     /// Pushes one more commit, without telling the API.

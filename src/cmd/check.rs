@@ -96,6 +96,9 @@ fn tell(args: &CheckArgs, push: &Push, decision: &Decision, out: &mut Output) {
     if decision.verdict == Verdict::Allow {
         out.line(format!("lychgate: this push would enter {}", push.updates[0].name));
     }
+    if decision.verdict == Verdict::Deny {
+        out.line("lychgate: not checked: waivers, which only the server knows");
+    }
     if args.account.is_none() {
         out.line("lychgate: not checked: who may push (name the account with --account)");
     }

@@ -1,5 +1,7 @@
 //! Publication, recovery and re-opening over a store that can be made to break at each call.
 
+mod waive;
+
 use lychgate::attest::{Action, PublicKey, Reason, SelectorKind};
 use lychgate::facts::{Ancestry, CommitFact, Fact, Facts, ScanFact, SignatureFact, SignatureState, UpdateFact};
 use lychgate::guarantee::{Control, Guarantee};

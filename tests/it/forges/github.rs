@@ -176,6 +176,17 @@ fn the_sticky_comment_is_updated_folded_and_never_anothers() {
         hub.show(&display).await.unwrap();
         assert_eq!(bodies(&fake)[0], format!("{marker}\nStill not."));
         display.comment = None;
+        for state in [CheckState::Pending, CheckState::Error] {
+            display.state = state;
+            hub.show(&display).await.unwrap();
+            let found = format!("{marker}\nStill not.");
+            assert_eq!(
+                bodies(&fake)[0],
+                found,
+                "what was found before stands until the next verdict"
+            );
+        }
+        display.state = CheckState::Failure;
         hub.show(&display).await.unwrap();
         let folded = bodies(&fake);
         assert_eq!(

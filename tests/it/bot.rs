@@ -6,6 +6,7 @@ mod postgres;
 mod queue;
 mod stage;
 mod texts;
+mod whole;
 
 use lychgate::forge::CheckState;
 use lychgate::pipeline::metrics::Count;

@@ -175,6 +175,49 @@ fn a_value_that_is_no_secret_enters_by_its_fingerprint_wherever_it_stands() {
 }
 
 #[test]
+fn a_refusal_tells_whom_to_ask_and_what_to_send() {
+    let gate = Gate::new();
+    let dev = begin(&gate);
+    dev.commit("a", "1\n", Signing::None);
+    let said = dev.push(&["main"]).refused("unsigned-commit").stderr;
+    let lines = said.lines().filter_map(|line| line.strip_prefix("remote: "));
+    let text: Vec<&str> = lines.map(str::trim_end).collect();
+    insta::assert_snapshot!(masked(&text.join("\n")));
+}
+
+#[test]
+fn two_people_who_approve_at_once_both_count() {
+    let gate = Gate::new();
+    let dev = begin(&gate);
+    gate.edit_policy("break_glass = []", "break_glass = [\"erin\", \"frank\", \"gus\"]");
+    dev.commit("a", "1\n", Signing::None);
+    let said = dev.push(&["main"]).refused("unsigned-commit").stderr;
+    let push = crate::hook::push_id(&said);
+    let request = [
+        "waiver",
+        "request",
+        "--break-glass",
+        "--push",
+        &push,
+        "--code",
+        "unsigned-commit",
+        "--reason",
+        "r",
+    ];
+    let id = gate.json(&request)["waivers"][0]["id"].as_str().unwrap().to_owned();
+    std::thread::scope(|scope| {
+        for who in ["erin", "frank", "gus"] {
+            let (gate, id) = (&gate, &id);
+            scope.spawn(move || gate.ask(&["waiver", "grant", id, "--approver", who]).ok());
+        }
+    });
+    let waiver = waivers(&gate, "--active").pop().unwrap();
+    assert_eq!(waiver["approvals"].as_array().unwrap().len(), 3);
+    gate.ask(&["log", "check"]).ok();
+    dev.push(&["main"]).ok();
+}
+
+#[test]
 fn one_command_waives_all_commits_of_a_push() {
     let gate = Gate::new();
     let dev = begin(&gate);

@@ -212,10 +212,10 @@ impl Stage {
         work.push(&["HEAD:refs/heads/main"]).ok();
         let forge = FakeForge::default();
         forge.state.lock().unwrap().url = url;
-        let config = config(&gate);
+        let config = config(&gate, "acme/pay");
         let store = gate.scratch.path("bot.db");
         let lines = Arc::new(Mutex::new(String::new()));
-        let bot = Arc::new(bot(&store, &config, &forge, &lines).await);
+        let bot = Arc::new(bot(&store, &config, forge.clone(), &lines).await);
         let (_stop, stop) = watch::channel(false);
         Self {
             gate,
@@ -232,7 +232,24 @@ impl Stage {
 
     /// A bot as another process would have it, on the same store.
     pub(crate) async fn second_process(&self) -> TestBot {
-        bot(&self.store, &self.config, &self.forge, &self.lines).await
+        bot(&self.store, &self.config, self.forge.clone(), &self.lines).await
+    }
+
+    /// A bot at another forge, which calls the repository `name`.
+    pub(crate) async fn bot_at<F: Forge>(&self, forge: F, name: &str) -> Bot<SqliteStore, F, Bench> {
+        bot(&self.store, &config(&self.gate, name), forge, &self.lines).await
+    }
+
+    /// Where the forge's repository can be fetched.
+    pub(crate) fn url(&self) -> String {
+        self.forge.state.lock().unwrap().url.clone()
+    }
+
+    /// Makes a branch at the base; gives the base.
+    pub(crate) fn branch(&self, name: &str) -> String {
+        let work = self.tree();
+        work.push(&[&format!("{}:refs/heads/{name}", self.base)]).ok();
+        self.base.clone()
     }
 
     fn tree(&self) -> WorkTree<'_> {
@@ -365,7 +382,7 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
     head.parse().unwrap()
 }
 
-fn config(gate: &Gate) -> BotConfig {
+fn config(gate: &Gate, name: &str) -> BotConfig {
     let home = gate.bare.join("lychgate");
     let settings = std::fs::read_to_string(home.join("gate.toml")).unwrap();
     let resource = Settings::parse("gate.toml", &settings).unwrap().resource;
@@ -374,13 +391,18 @@ fn config(gate: &Gate) -> BotConfig {
         "store = \"{here}bot.db\"\nmirrors = \"{here}mirrors\"\nfingerprint_key = \"{home}/fingerprint.key\"\n\
          [[forge]]\nname = \"hub\"\nkind = \"github\"\napi = \"https://api.example.com\"\napp_id = 1\n\
          key_file = \"{here}key\"\nwebhook_secret_files = [\"{here}secret\"]\n\
-         [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"{resource}\"\ngate = \"{gate}\"\n",
+         [[repository]]\nforge = \"hub\"\nname = \"{name}\"\nresource = \"{resource}\"\ngate = \"{gate}\"\n",
         gate = gate.bare.display(),
     );
     BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lines: &Arc<Mutex<String>>) -> TestBot {
+async fn bot<F: Forge>(
+    store: &std::path::Path,
+    config: &BotConfig,
+    forge: F,
+    lines: &Arc<Mutex<String>>,
+) -> Bot<SqliteStore, F, Bench> {
     std::fs::create_dir_all(&config.mirrors).unwrap();
     let lines = Arc::clone(lines);
     let journal: Journal = Arc::new(move |what, fields| {
@@ -389,7 +411,7 @@ async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lin
     });
     Bot {
         queue: Arc::new(SqliteStore::create(store).await.unwrap()),
-        forges: BTreeMap::from([("hub".to_owned(), (forge.clone(), Breaker::default()))]),
+        forges: BTreeMap::from([("hub".to_owned(), (forge, Breaker::default()))]),
         evaluator: Bench::new(Mirrors::new(&config.mirrors, 1 << 30), config.clone()),
         clock: now,
         journal,

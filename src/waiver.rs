@@ -2,7 +2,7 @@
 //!
 //! In scope: what the records say ([`Event`]), what they add up to ([`Waiver`]),
 //! who may approve what for how long ([`Waiver::standing`]), which finding a
-//! waiver covers, and ([`rules`]) which codes can be waived at all. Out of
+//! waiver covers, and which codes can be waived at all ([`WAIVABLE`]). Out of
 //! scope: signing and storing records (`worker::waive`), applying them
 //! (`decision`). Pure: time and policy are arguments.
 //!

@@ -3,7 +3,7 @@
 use super::stage::{Stage, opened, run};
 use crate::support::token;
 use lychgate::forge::{CheckState, Display, Permission};
-use lychgate::push::Oid;
+use lychgate::push::{Oid, Timestamp};
 use serde_json::Value;
 
 /// A webhook's body: somebody wrote a comment on change 7.
@@ -207,6 +207,44 @@ fn the_hook_honours_what_was_approved_at_the_forge() {
         let entered = dev.push(&["change:refs/heads/main"]).ends_with(0).stderr;
         assert!(entered.contains("waived[unsigned-commit]"), "{entered}");
         stage.gate.ask(&["log", "replay", "--all"]).ok();
+    });
+}
+
+#[test]
+fn what_is_granted_or_ended_in_the_shell_reaches_the_change_by_the_sweep() {
+    run(async |stage: Stage| {
+        staffed(&stage);
+        let head = stage.propose(7, "a.txt", false);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let grant = [
+            "waiver",
+            "grant",
+            "--code",
+            "unsigned-commit",
+            "--commit",
+            &head.to_string(),
+            "--reason",
+            "no key",
+        ];
+        let who = ["--author", "dev", "--requester", "dev", "--approver", "carol"];
+        stage.gate.ask(&[&grant[..], &who].concat()).ok();
+        let swept = async || {
+            assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
+            stage.settle().await;
+            stage.verdicts().pop().unwrap().state
+        };
+        assert_eq!(swept().await, CheckState::Success);
+        let shown = stage.shown().len();
+        swept().await;
+        assert_eq!(stage.shown().len(), shown, "a verdict of now is left alone");
+        let id = waivers(&stage)[0]["id"].as_str().unwrap().to_owned();
+        stage
+            .gate
+            .ask(&["waiver", "revoke", &id, "--reason", "the key came"])
+            .ok();
+        assert_eq!(swept().await, CheckState::Failure, "green no longer than its waiver");
     });
 }
 

@@ -13,7 +13,7 @@ use crate::port::Outage;
 use crate::push::{Oid, Timestamp};
 use crate::signer::FileSigner;
 use crate::store::SqliteStore;
-use crate::waiver::{Done, Order, Standing, Target, Waiver};
+use crate::waiver::{Done, Order, Refusal, Standing, Target, Waiver};
 use crate::worker::Gate;
 use crate::worker::waive::{self, Desk, Ordered};
 
@@ -30,6 +30,7 @@ pub(super) struct Given<'a> {
 
 /// An opened gate.
 struct Opened {
+    home: Home,
     store: SqliteStore,
     signer: FileSigner,
     gate: Gate,
@@ -52,6 +53,7 @@ async fn opened(config: &RepositoryConfig) -> Result<Opened, Outage> {
         signer: open::signer(&home)?,
         gate: settle::gate(&home)?,
         key: open::public_key(&home)?,
+        home,
     })
 }
 
@@ -129,6 +131,9 @@ fn unread(outage: &Outage) -> Fact<Vec<Waiver>> {
 /// `no-ledger`; the outages of policy, store and signer.
 pub(super) async fn order(config: &RepositoryConfig, given: &Given<'_>) -> Result<Done, Outage> {
     let opened = opened(config).await?;
+    if open::has_secret(given.order, &opened.home)? {
+        return Ok(Done::Refused(Refusal::SecretInReason));
+    }
     let (policy, _) = policy(config)?;
     let desk = Desk {
         store: &opened.store,

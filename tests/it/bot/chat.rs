@@ -340,6 +340,32 @@ fn codes_are_explained_and_unknown_words_are_answered() {
 }
 
 #[test]
+fn a_secret_that_somebody_pastes_into_a_command_goes_nowhere() {
+    run(async |stage: Stage| {
+        staffed(&stage);
+        stage.propose(7, "a.txt", false);
+        let door = stage.open().await;
+        let pasted = token(4712);
+        for (text, comment) in [
+            format!("waive unsigned-commit the token is {pasted}"),
+            format!("explain {}", pasted.replace('_', "-")),
+            format!("approve {}", pasted.replace('_', "-")),
+            format!("please {pasted}"),
+        ]
+        .iter()
+        .zip(1..)
+        {
+            let by = if text.starts_with("approve") { "carol" } else { "ann" };
+            let shown = command(&stage, &door, by, comment, text).await;
+            let body = &pasted[5..];
+            assert!(!format!("{shown:?}").contains(body), "{shown:?}");
+            assert!(!stage.log().contains(body));
+        }
+        assert!(waivers(&stage).is_empty());
+    });
+}
+
+#[test]
 fn what_is_copied_from_the_comment_lets_the_change_in() {
     run(async |stage: Stage| {
         staffed(&stage);

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "bot")]
 pub mod change;
+#[cfg(feature = "bot")]
+mod chat;
 mod gather;
 #[cfg(feature = "bot")]
 pub mod lane;
@@ -13,10 +15,13 @@ pub mod metrics;
 #[cfg(feature = "bot")]
 pub mod sweep;
 mod visitor;
+mod waived;
 
 pub use gather::facts;
 pub use visitor::Visitor;
+pub use waived::Waivers;
 
+use crate::check;
 use crate::config::Policy;
 use crate::decision::{self, Decision, Verdict};
 use crate::facts::{Fact, Facts};
@@ -41,6 +46,8 @@ pub struct World<'a, R, K, S> {
     pub policy: &'a Policy,
     /// Its text, stored with the decision.
     pub policy_text: &'a str,
+    /// Where waivers are looked up.
+    pub waivers: Waivers<'a>,
 }
 
 /// A decided push.
@@ -65,8 +72,7 @@ where
     K: Keyring,
     S: Store,
 {
-    let facts = facts(world, push).await;
-    let decision = decision::judge(world.policy, &facts);
+    let (facts, decision) = judged(world, push).await;
     let record = DecisionRecord {
         push_id: facts.push.id.clone(),
         received_at: facts.push.received_at,
@@ -79,6 +85,21 @@ where
     let scanned = scanned_clean(&facts, &decision);
     world.store.record(&record, &pending, &scanned, world.rule_set).await?;
     Ok(Received { facts, decision })
+}
+
+/// Reads the facts, looks up waivers for what denies, and decides.
+async fn judged<R, K, S>(world: &World<'_, R, K, S>, push: Push) -> (Facts, Decision)
+where
+    R: Repository,
+    K: Keyring,
+    S: Store,
+{
+    let mut facts = facts(world, push).await;
+    let findings = check::all(world.policy, &facts);
+    waived::look_up(world, &mut facts, &findings).await;
+    let now = facts.push.received_at;
+    let decision = decision::decide(world.policy, &facts, findings, now);
+    (facts, decision)
 }
 
 /// One pending entry for each accepted revision.

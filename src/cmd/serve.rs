@@ -6,6 +6,7 @@
 //! finish in time is taken over by another process once its lease ends.
 
 pub mod bench;
+mod desk;
 
 use super::error::{CommandError, Outcome};
 use super::output::Output;
@@ -103,6 +104,7 @@ impl Loaded {
         }
         for repository in &config.repositories {
             open::policy(&repository.policy)?;
+            desk::check(repository)?;
         }
         open::fingerprint_key(&config.fingerprint_key)?;
         let postgres = match &config.store {

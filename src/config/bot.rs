@@ -22,7 +22,7 @@ const TOP: [&str; 11] = [
     "repository",
 ];
 const FORGE: [&str; 6] = ["name", "kind", "api", "app_id", "key_file", "webhook_secret_files"];
-const REPOSITORY: [&str; 6] = ["forge", "name", "id", "resource", "policy", "keyring"];
+const REPOSITORY: [&str; 7] = ["forge", "name", "id", "resource", "policy", "keyring", "gate"];
 /// Most forges and repositories, so that every list is bounded.
 const MOST: usize = 10_000;
 
@@ -90,6 +90,8 @@ pub struct RepositoryConfig {
     pub policy: PathBuf,
     /// The folder of its keyring.
     pub keyring: PathBuf,
+    /// The bare repository where `lychgate init` made its ledger; `None`: no waiver can be recorded.
+    pub gate: Option<PathBuf>,
 }
 
 impl BotConfig {
@@ -335,8 +337,25 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
     let resource = reader
         .required(section, "resource", what)
         .map(|text| text.value.to_string());
-    let policy = path(reader, section, "policy", what);
-    let keyring = path(reader, section, "keyring", what);
+    let gate = reader.text(section, "gate").and_then(|text| absolute(reader, &text));
+    let at_gate = gate.as_ref().map(|gate| gate.join("lychgate"));
+    // What is recorded must be judged by what the ledger's own commands use.
+    let (policy, keyring) = match at_gate {
+        Some(home) => {
+            for key in ["policy", "keyring"] {
+                if section.has(key) {
+                    let why = format!("{key} is that of the gate, {}: leave it out", home.display());
+                    reader.error("two-policies", section.span(), why);
+                    reader.text(section, key);
+                }
+            }
+            (Some(home.join("policy.toml")), Some(home.join("keyring")))
+        }
+        None => (
+            path(reader, section, "policy", what),
+            path(reader, section, "keyring", what),
+        ),
+    };
     Some(RepositoryConfig {
         forge: forge?.value.to_string(),
         name,
@@ -344,6 +363,7 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
         resource: resource?,
         policy: policy?,
         keyring: keyring?,
+        gate,
     })
 }
 
@@ -392,6 +412,21 @@ keyring = "/etc/lychgate/keyring"
         assert_eq!(policy(&repo).as_deref(), Some("/etc/lychgate/policy.toml"));
         repo.forge = "other".into();
         assert_eq!(policy(&repo), None);
+    }
+
+    #[test]
+    fn a_gate_brings_its_own_policy_and_keyring() {
+        let at_gate = GOOD.replace(
+            "policy = \"/etc/lychgate/pay.toml\"\nkeyring = \"/etc/lychgate/keyring\"",
+            "gate = \"/srv/git/pay.git\"",
+        );
+        let config = BotConfig::parse("bot.toml", &at_gate).unwrap();
+        let pay = config.repositories.iter().find(|it| it.id == Some(7)).unwrap();
+        assert_eq!(pay.policy, PathBuf::from("/srv/git/pay.git/lychgate/policy.toml"));
+        assert_eq!(pay.keyring, PathBuf::from("/srv/git/pay.git/lychgate/keyring"));
+        let both = GOOD.replace("id = 7", "id = 7\ngate = \"/srv/git/pay.git\"");
+        let errors = BotConfig::parse("bot.toml", &both).unwrap_err();
+        assert!(errors.iter().all(|error| error.code == "two-policies") && errors.len() == 2);
     }
 
     #[test]

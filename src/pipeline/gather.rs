@@ -3,7 +3,9 @@
 use super::World;
 use super::visitor::Visitor;
 use crate::config::{Policy, RefRule};
-use crate::facts::{CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact, SignatureState, TagFact, UpdateFact};
+use crate::facts::{
+    CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact, SignatureState, TagFact, UpdateFact, no_waivers,
+};
 use crate::finding::Place;
 use crate::guarantee::Guarantee;
 use crate::object::{self, SignatureFormat, SignatureParts};
@@ -49,6 +51,7 @@ where
         commits,
         updates,
         scan: Fact::Known(scan),
+        waivers: no_waivers(),
     }
 }
 
@@ -163,6 +166,7 @@ fn unread(push: Push, outage: &Outage) -> Facts {
         commits: Vec::new(),
         updates,
         scan,
+        waivers: no_waivers(),
     }
 }
 

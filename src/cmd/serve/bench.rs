@@ -1,20 +1,24 @@
 //! Where changes are fetched and judged: the evaluator of `lychgate serve`.
 
+use super::desk;
 use super::open;
 use crate::cmd::error::CommandError;
-use crate::config::{BotConfig, Policy, RepositoryConfig};
+use crate::cmd::process;
+use crate::config::{BotConfig, Policy, RepositoryConfig, WaiverPolicy};
 use crate::decision::hex;
+use crate::finding::Cause;
 use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::mirror::{Fetched, Head, Mirrors, Wanted};
-use crate::pipeline::World;
 use crate::pipeline::change::{Judged, Proposal, judge};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
+use crate::pipeline::{Waivers, World};
 use crate::port::{FetchSource, Outage};
 use crate::push::Timestamp;
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
+use crate::waiver::{Done, Order};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -49,7 +53,9 @@ impl Evaluator for Bench {
             return Ok(None);
         };
         let (policy, _) = policy(config)?;
-        let text = format!("{} {}", policy.digest, RuleSet::builtin().digest());
+        // A waiver that begins or ends makes old verdicts out of date, as another policy does.
+        let loosened = desk::in_effect(config, &policy.waivers, process::now());
+        let text = format!("{} {}{loosened}", policy.digest, RuleSet::builtin().digest());
         Ok(Some(Stamp {
             all: hex(&Sha256::digest(text.as_bytes()))[..16].to_owned(),
             policy: policy.digest.chars().take(12).collect(),
@@ -59,14 +65,46 @@ impl Evaluator for Bench {
     async fn evaluate(&self, change: &Change, source: FetchSource, now: Timestamp) -> Result<Judged, Unable> {
         let (tools, change) = (Arc::clone(&self.0), change.clone());
         let work = tokio::task::spawn_blocking(move || tools.evaluate(&change, &source, now));
-        work.await.unwrap_or_else(|_| {
-            Err(Unable::Outage(Outage {
-                code: "evaluation-crashed",
-                what: "an evaluation ended in the middle".to_owned(),
-                why: "a panic in its thread".to_owned(),
-                next: "report this with the log".to_owned(),
-            }))
-        })
+        work.await.unwrap_or_else(|_| Err(Unable::Outage(crashed())))
+    }
+
+    fn waivers(&self, repo: &ForgeRepo) -> Result<Option<(WaiverPolicy, String)>, Outage> {
+        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
+            return Ok(None);
+        };
+        let (policy, _) = policy(config)?;
+        Ok(Some((policy.waivers, config.resource.clone())))
+    }
+
+    async fn order(
+        &self,
+        repo: &ForgeRepo,
+        order: &Order,
+        via: &str,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Done, Outage> {
+        let config = self.0.config.repository(repo).cloned().ok_or_else(|| gone(repo))?;
+        let (order, via, source) = (order.clone(), via.to_owned(), source.to_owned());
+        let work = tokio::task::spawn_blocking(move || {
+            let given = desk::Given {
+                order: &order,
+                via: &via,
+                source: Some(&source),
+                now,
+            };
+            open::runtime()?.block_on(desk::order(&config, &given))
+        });
+        work.await.unwrap_or_else(|_| Err(crashed()))
+    }
+}
+
+fn crashed() -> Outage {
+    Outage {
+        code: "evaluation-crashed",
+        what: "an evaluation ended in the middle".to_owned(),
+        why: "a panic in its thread".to_owned(),
+        next: "report this with the log".to_owned(),
     }
 }
 
@@ -75,7 +113,7 @@ impl Tools {
         let config = self
             .config
             .repository(&change.repo)
-            .ok_or_else(|| Unable::Outage(gone(change)))?;
+            .ok_or_else(|| Unable::Outage(gone(&change.repo)))?;
         let fetched = self.fetch(change, source)?;
         if fetched.head != Some(change.head_oid) {
             return Err(Unable::Moved);
@@ -119,6 +157,7 @@ impl Tools {
         let keyring = FolderKeyring::open(&config.keyring);
         // What the ledger is for a push: which keys gpgme has seen, what was scanned. It may be lost.
         let store = SqliteStore::create(&self.config.mirrors.join("verdicts.db")).await?;
+        let waivers = desk::waivers(config, now).await;
         let rules = RuleSet::builtin();
         let scanner = Scanner::new(rules, &key);
         let world = World {
@@ -129,6 +168,7 @@ impl Tools {
             rule_set: rules.digest(),
             policy: &policy,
             policy_text: &policy_text,
+            waivers: Waivers::Read(&waivers),
         };
         let kind = self.config.forges.iter().find(|forge| forge.name == change.repo.forge);
         let proposal = Proposal {
@@ -140,12 +180,18 @@ impl Tools {
         };
         let judged = judge(&world, &config.resource, &proposal, now).await;
         store.close().await?;
+        // Where something could not be read, nobody knows which commits the change has.
+        let whole = !judged.findings.iter().any(|finding| finding.cause == Cause::Outage);
+        if change.number != 0 && whole {
+            let lane = change.repo.change_lane(change.number);
+            desk::end_left_behind(config, &waivers, &lane, &judged.ids, now).await?;
+        }
         Ok(judged)
     }
 }
 
 /// Read each time: a changed policy holds from the next evaluation on.
-fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outage> {
+pub(super) fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outage> {
     open::policy(&config.policy).map_err(|error| match error {
         CommandError::Outage(outage) => outage,
         other => Outage {
@@ -157,10 +203,10 @@ fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outage> {
     })
 }
 
-fn gone(change: &Change) -> Outage {
+fn gone(repo: &ForgeRepo) -> Outage {
     Outage {
         code: "repository-not-configured",
-        what: format!("{} is not in the configuration", change.repo.full_name),
+        what: format!("{} is not in the configuration", repo.full_name),
         why: "it has no [[repository]]".to_owned(),
         next: "add it to bot.toml".to_owned(),
     }

@@ -3,8 +3,8 @@
 use crate::support::{Gate, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
-use lychgate::config::BotConfig;
-use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo};
+use lychgate::config::{BotConfig, Settings};
+use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Permission};
 use lychgate::mirror::Mirrors;
 use lychgate::pipeline::lane::{Bot, Breaker, Journal};
 use lychgate::pipeline::metrics::Metrics;
@@ -67,6 +67,7 @@ fn repo() -> ForgeRepo {
 struct State {
     changes: BTreeMap<u64, Change>,
     shown: Vec<Display>,
+    permissions: BTreeMap<String, Permission>,
     url: String,
     broken: bool,
 }
@@ -83,6 +84,11 @@ pub(crate) struct FakeForge {
 impl FakeForge {
     pub(crate) fn set_head(&self, number: u64, head: Oid) {
         self.state.lock().unwrap().changes.get_mut(&number).unwrap().head_oid = head;
+    }
+
+    pub(crate) fn permit(&self, account: &str, permission: Permission) {
+        let mut state = self.state.lock().unwrap();
+        state.permissions.insert(account.to_owned(), permission);
     }
 
     pub(crate) fn break_source(&self, broken: bool) {
@@ -131,8 +137,8 @@ impl Forge for FakeForge {
         self.answer(|_| vec![repo()])
     }
 
-    async fn may_write(&self, _: &ForgeRepo, _: &str) -> Result<bool, ForgeError> {
-        self.answer(|_| true)
+    async fn permission(&self, _: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
+        self.answer(|state| state.permissions.get(account).copied().unwrap_or(Permission::Write))
     }
 
     async fn fetch_source(&self, _: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
@@ -159,8 +165,11 @@ impl Forge for FakeForge {
             {
                 return false;
             }
-            // Absolute: what is shown already is not shown again.
-            if !state.shown.iter().any(|known| known.evaluation == display.evaluation) {
+            // Absolute: what is shown last is not shown again.
+            let mut known = state.shown.iter().rev();
+            let last = known.find(|known| known.number == display.number);
+            let same = |known: &Display| (&known.evaluation, &known.answers) == (&display.evaluation, &display.answers);
+            if !last.is_some_and(same) {
                 state.shown.push(display.clone());
             }
             true
@@ -180,7 +189,7 @@ pub(crate) type TestBot = Bot<SqliteStore, FakeForge, Bench>;
 
 /// The forge, its repository and a bot.
 pub(crate) struct Stage {
-    gate: Gate,
+    pub(crate) gate: Gate,
     pub(crate) forge: FakeForge,
     pub(crate) bot: Arc<TestBot>,
     pub(crate) store: PathBuf,
@@ -204,10 +213,10 @@ impl Stage {
         work.push(&["HEAD:refs/heads/main"]).ok();
         let forge = FakeForge::default();
         forge.state.lock().unwrap().url = url;
-        let config = config(&gate);
+        let config = config(&gate, "acme/pay");
         let store = gate.scratch.path("bot.db");
         let lines = Arc::new(Mutex::new(String::new()));
-        let bot = Arc::new(bot(&store, &config, &forge, &lines).await);
+        let bot = Arc::new(bot(&store, &config, forge.clone(), &lines).await);
         let (_stop, stop) = watch::channel(false);
         Self {
             gate,
@@ -224,7 +233,24 @@ impl Stage {
 
     /// A bot as another process would have it, on the same store.
     pub(crate) async fn second_process(&self) -> TestBot {
-        bot(&self.store, &self.config, &self.forge, &self.lines).await
+        bot(&self.store, &self.config, self.forge.clone(), &self.lines).await
+    }
+
+    /// A bot at another forge, which calls the repository `name`.
+    pub(crate) async fn bot_at<F: Forge>(&self, forge: F, name: &str) -> Bot<SqliteStore, F, Bench> {
+        bot(&self.store, &config(&self.gate, name), forge, &self.lines).await
+    }
+
+    /// Where the forge's repository can be fetched.
+    pub(crate) fn url(&self) -> String {
+        self.forge.state.lock().unwrap().url.clone()
+    }
+
+    /// Makes a branch at the base; gives the base.
+    pub(crate) fn branch(&self, name: &str) -> String {
+        let work = self.tree();
+        work.push(&[&format!("{}:refs/heads/{name}", self.base)]).ok();
+        self.base.clone()
     }
 
     fn tree(&self) -> WorkTree<'_> {
@@ -248,6 +274,18 @@ impl Stage {
         let work = self.tree();
         work.git(&["checkout", "-q", &self.base]).ok();
         let head = commit(&work, number, file, text, signed);
+        self.tell(number, head);
+        head
+    }
+
+    /// Opens a change at a commit that the forge's repository has, or moves it there.
+    pub(crate) fn change_at(&self, number: u64, head: Oid) {
+        self.point(number, head);
+        self.tell(number, head);
+    }
+
+    /// Tells the API about a change.
+    fn tell(&self, number: u64, head: Oid) {
         let base: Oid = self.base.parse().unwrap();
         let change = Change {
             repo: repo(),
@@ -260,7 +298,6 @@ impl Stage {
             merged_as: None,
         };
         self.forge.state.lock().unwrap().changes.insert(number, change);
-        head
     }
 
     /// Pushes one more commit, without telling the API.
@@ -346,20 +383,27 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
     head.parse().unwrap()
 }
 
-fn config(gate: &Gate) -> BotConfig {
+fn config(gate: &Gate, name: &str) -> BotConfig {
     let home = gate.bare.join("lychgate");
+    let settings = std::fs::read_to_string(home.join("gate.toml")).unwrap();
+    let resource = Settings::parse("gate.toml", &settings).unwrap().resource;
     let (home, here) = (home.display(), gate.scratch.path("").display().to_string());
     let text = format!(
         "store = \"{here}bot.db\"\nmirrors = \"{here}mirrors\"\nfingerprint_key = \"{home}/fingerprint.key\"\n\
          [[forge]]\nname = \"hub\"\nkind = \"github\"\napi = \"https://api.example.com\"\napp_id = 1\n\
          key_file = \"{here}key\"\nwebhook_secret_files = [\"{here}secret\"]\n\
-         [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"git+https://example.com/acme/pay\"\n\
-         policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n"
+         [[repository]]\nforge = \"hub\"\nname = \"{name}\"\nresource = \"{resource}\"\ngate = \"{gate}\"\n",
+        gate = gate.bare.display(),
     );
     BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lines: &Arc<Mutex<String>>) -> TestBot {
+async fn bot<F: Forge>(
+    store: &std::path::Path,
+    config: &BotConfig,
+    forge: F,
+    lines: &Arc<Mutex<String>>,
+) -> Bot<SqliteStore, F, Bench> {
     std::fs::create_dir_all(&config.mirrors).unwrap();
     let lines = Arc::clone(lines);
     let journal: Journal = Arc::new(move |what, fields| {
@@ -368,7 +412,7 @@ async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lin
     });
     Bot {
         queue: Arc::new(SqliteStore::create(store).await.unwrap()),
-        forges: BTreeMap::from([("hub".to_owned(), (forge.clone(), Breaker::default()))]),
+        forges: BTreeMap::from([("hub".to_owned(), (forge, Breaker::default()))]),
         evaluator: Bench::new(Mirrors::new(&config.mirrors, 1 << 30), config.clone()),
         clock: now,
         journal,
@@ -388,18 +432,28 @@ pub(crate) struct Client {
 impl Client {
     /// Delivers a signed body; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
+        self.post_as("pull_request", body, delivery).await
+    }
+
+    /// Delivers a signed body of another event than a change's.
+    pub(crate) async fn post_as(&self, event: &str, body: &str, delivery: &str) -> u16 {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
         mac.update(body.as_bytes());
         let digits: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        self.send("/hooks/hub", body, delivery, Some(&format!("sha256={digits}")))
+        let signature = format!("sha256={digits}");
+        self.send_as(event, "/hooks/hub", body, delivery, Some(&signature))
             .await
     }
 
     pub(crate) async fn send(&self, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
+        self.send_as("pull_request", path, body, delivery, signature).await
+    }
+
+    async fn send_as(&self, event: &str, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
         let signature = signature.map_or(String::new(), |s| format!("X-Hub-Signature-256: {s}\r\n"));
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
-             X-GitHub-Event: pull_request\r\nX-GitHub-Delivery: {delivery}\r\n{signature}\r\n{body}",
+             X-GitHub-Event: {event}\r\nX-GitHub-Delivery: {delivery}\r\n{signature}\r\n{body}",
             body.len()
         );
         self.exchange(request).await.0

@@ -13,7 +13,7 @@ use super::{open, process};
 use crate::config::{BotConfig, ForgeConfig, StorePlace, render_errors};
 use crate::forge::ForgeKind;
 use crate::forges::{AnyForge, Forgejo, GitHub, GitHubApp, Gitlab, Manner};
-use crate::mirror::Mirrors;
+use crate::mirror::{Mirrors, bound_silence};
 use crate::pipeline::lane::{Bot, Breaker, Journal};
 use crate::pipeline::metrics::Metrics;
 use crate::port::{Forge, Outage, Queue};
@@ -58,6 +58,8 @@ pub fn run(args: &ServeArgs, out: &mut Output) -> Result<Outcome, CommandError> 
         out.line(format!("{} is valid", args.config.display()));
         return Ok(Outcome::Yes);
     }
+    // Before the runtime's threads.
+    bound_silence()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| unavailable("start the runtime", &error.to_string()))?;
     let served = runtime.block_on(serve(config, loaded));

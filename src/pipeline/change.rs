@@ -113,6 +113,12 @@ where
         policy_text: world.policy_text,
     };
     let facts = super::facts(&world, push).await;
+    // The next evaluation of this change, and the look at its trial merge, need not scan these again. Without the
+    // note they do: it may be lost.
+    let _ = world
+        .store
+        .mark_scanned(&super::without_match(&facts), world.rule_set)
+        .await;
     let decision = decision::judge(world.policy, &facts);
     let kept = decision.findings.into_iter().filter(|f| f.code != ACCOUNT_CODE);
     (kept.collect(), facts.commits.len())

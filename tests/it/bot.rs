@@ -1,5 +1,6 @@
 //! The bot from a webhook's bytes to what a forge shows, with a forge in this process and real git behind it.
 
+mod payloads;
 mod postgres;
 mod queue;
 mod stage;
@@ -243,5 +244,27 @@ fn a_secret_in_the_change_is_named_and_never_shown() {
         for canary in [planted.as_str(), stage::SECRET, stage::PASSWORD] {
             assert!(!everything.contains(canary), "a secret went out");
         }
+    });
+}
+
+#[test]
+fn clean_commits_are_noted_and_others_are_scanned_each_time() {
+    run(async |stage: Stage| {
+        let clean = stage.propose(7, "a.txt", true);
+        let planted = crate::support::token(now().unix().unsigned_abs());
+        stage.propose_text(8, "deploy.sh", &format!("TOKEN={planted}\n"));
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        door.post(&opened(8), "d2").await;
+        stage.settle().await;
+        assert_eq!(stage.noted().await, [clean]);
+        // A new commit on the old one: only the new one is left to scan, and both are noted.
+        let next = stage.push(7, "b.txt", true);
+        stage.forge.set_head(7, next);
+        door.post(&opened(7), "d3").await;
+        stage.settle().await;
+        let mut wanted = [clean, next];
+        wanted.sort();
+        assert_eq!(stage.noted().await, wanted);
     });
 }

@@ -6,7 +6,7 @@
 mod forgejo;
 mod github;
 mod gitlab;
-mod judged;
+pub(crate) mod judged;
 mod limits;
 
 use crate::fake_forge::github::{APP, GitHubBrain, INSTALLATION, REPO, REPO_ID};

@@ -314,6 +314,18 @@ impl Stage {
         self.shown().into_iter().filter(verdict).collect()
     }
 
+    /// Commits that need no second scan, sorted.
+    pub(crate) async fn noted(&self) -> Vec<Oid> {
+        use sqlx::{Connection, Row};
+        let verdicts = self.config.mirrors.join("verdicts.db");
+        let mut sql = sqlx::SqliteConnection::connect(&format!("sqlite://{}", verdicts.display()))
+            .await
+            .unwrap();
+        let noted = sqlx::query("SELECT oid FROM scanned_commit ORDER BY oid");
+        let rows = noted.fetch_all(&mut sql).await.unwrap();
+        rows.iter().map(|row| Oid::from_bytes(row.get(0)).unwrap()).collect()
+    }
+
     pub(crate) fn log(&self) -> String {
         self.lines.lock().unwrap().clone()
     }
@@ -386,6 +398,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Delivers a signed body; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();

@@ -580,11 +580,19 @@ pub trait Queue: Send + Sync {
         why: &str,
     ) -> impl Future<Output = Result<(), Outage>> + Send;
 
+    /// Puts a lease's end off to `until`, while its work goes on. `false`: the lease was lost.
+    fn renew(
+        &self,
+        letter_box: LetterBox,
+        lease: (i64, i64),
+        until: Timestamp,
+    ) -> impl Future<Output = Result<bool, Outage>> + Send;
+
     /// What was laid aside after too many attempts, newest first, at most `limit`.
     fn dead_letters(&self, limit: u32) -> impl Future<Output = Result<Vec<DeadLetter>, Outage>> + Send;
 
     /// Lets a dead letter be tried again at once, as if for the first time. `false`: it is none (any more).
-    fn replay(&self, letter: LetterBox, row: i64) -> impl Future<Output = Result<bool, Outage>> + Send;
+    fn replay(&self, letter_box: LetterBox, row: i64) -> impl Future<Output = Result<bool, Outage>> + Send;
 
     /// How much waits.
     fn depth(&self) -> impl Future<Output = Result<Depth, Outage>> + Send;

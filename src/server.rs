@@ -16,7 +16,7 @@ mod inbox;
 
 use crate::forge::ForgeKind;
 use crate::pipeline::lane::Journal;
-use crate::pipeline::metrics::{Count, Metrics};
+use crate::pipeline::metrics::{Count, Metrics, depth_text};
 use crate::port::{Delivery, Queue};
 use crate::push::Timestamp;
 use crate::webhook::{self, MAX_BODY, Refused, Verifier};
@@ -109,7 +109,12 @@ async fn ready<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> Answer {
 
 async fn metrics<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> ([(header::HeaderName, &'static str); 1], String) {
     let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
-    ([kind], shared.door.metrics.text())
+    let mut text = shared.door.metrics.text();
+    // While the store is away its gauges are absent, never zero.
+    if let Ok(depth) = shared.door.queue.depth().await {
+        text.push_str(&depth_text(&depth, (shared.door.clock)()));
+    }
+    ([kind], text)
 }
 
 async fn hook<Q: Queue>(

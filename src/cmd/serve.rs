@@ -68,7 +68,7 @@ pub fn run(args: &ServeArgs, out: &mut Output) -> Result<Outcome, CommandError> 
     served.map(|()| Outcome::Yes)
 }
 
-fn read_config(path: &Path) -> Result<BotConfig, CommandError> {
+pub(super) fn read_config(path: &Path) -> Result<BotConfig, CommandError> {
     let text = open::read(path, "config-unreadable")?;
     let file = path
         .file_name()
@@ -116,7 +116,7 @@ impl Loaded {
 }
 
 /// A secret in a file of its own, without the line's end.
-fn secret(path: &Path) -> Result<SecretString, CommandError> {
+pub(super) fn secret(path: &Path) -> Result<SecretString, CommandError> {
     let text = zeroize::Zeroizing::new(open::read(path, "secret-unreadable")?);
     let trimmed = text.trim();
     if trimmed.len() < 16 {
@@ -150,15 +150,20 @@ async fn serve(config: BotConfig, loaded: Loaded) -> Result<(), CommandError> {
             let queue = crate::store::postgres::PostgresQueue::connect(url).await?;
             serve_with(queue, config, loaded).await
         }
-        (StorePlace::Postgres(file), _) => Err(CommandError::usage(
-            "no-postgres",
-            format!(
-                "this program was built without PostgreSQL, and {} names a database",
-                file.display()
-            ),
-            "build it with --features postgres",
-        )),
+        (StorePlace::Postgres(file), _) => Err(no_postgres(file)),
     }
+}
+
+/// A store that this program cannot open.
+pub(super) fn no_postgres(file: &Path) -> CommandError {
+    CommandError::usage(
+        "no-postgres",
+        format!(
+            "this program was built without PostgreSQL, and {} names a database",
+            file.display()
+        ),
+        "build it with --features postgres",
+    )
 }
 
 async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loaded) -> Result<(), CommandError> {

@@ -85,8 +85,8 @@ impl GitHub {
             app_id: app.app_id,
             key,
             client: Client::new(&app.api, "application/vnd.github+json", app.manner)?,
-            app_lane: Lane::new(app.manner.mutation_gap),
-            token_lane: Lane::new(Duration::ZERO),
+            app_lane: Lane::new(app.manner.mutation_gap, app.manner.mutation_burst),
+            token_lane: Lane::new(Duration::ZERO, 1),
             installations: Mutex::default(),
         })
     }
@@ -100,8 +100,8 @@ impl GitHub {
 
     fn as_installation(&self, id: u64) -> AsInstallation<'_> {
         let mut all = self.installations.lock().unwrap_or_else(PoisonError::into_inner);
-        let gap = self.client.manner.mutation_gap;
-        let installation = all.entry(id).or_insert_with(|| Arc::new(Installation::new(id, gap)));
+        let manner = self.client.manner;
+        let installation = all.entry(id).or_insert_with(|| Arc::new(Installation::new(id, manner)));
         AsInstallation {
             hub: self,
             installation: Arc::clone(installation),

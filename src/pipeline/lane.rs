@@ -14,7 +14,7 @@ use super::metrics::{Count, Metrics};
 use crate::decision::{canonical, hex};
 use crate::feedback::change::{self as feedback, Frame};
 use crate::forge::{Change, CheckState, Display, ForgeEvent, ForgeRepo};
-use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Outage, Queue};
+use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, LetterBox, Outage, Queue};
 use crate::push::{Oid, RefName, Timestamp};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -23,8 +23,11 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
-/// Seconds of a lease: longer than a fetch, two inspections and the calls around them may take.
-const LEASE: i64 = 180;
+/// Seconds of a lease, after which what a dead worker held is taken over: longer than a forge may take over a call
+/// whose sender is gone (GitHub: 10 s), so that whoever looks then sees its effect.
+const LEASE: i64 = 20;
+/// How often a lease is renewed while its work goes on.
+const RENEWAL: Duration = Duration::from_secs(6);
 /// Longest that one evaluation may take, fetch included.
 const LONGEST: Duration = Duration::from_secs(150);
 /// Longest that one call of a forge may take.
@@ -216,7 +219,12 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let Some(lease) = self.queue.lease_delivery(now, self.until(now), &self.owner).await? else {
             return Ok(false);
         };
-        match self.handle(&lease.work).await {
+        let held = (lease.row, lease.fence);
+        let Some(handled) = self.held(LetterBox::Inbox, held, self.handle(&lease.work)).await else {
+            self.metrics.count(Count::LeaseLost);
+            return Ok(true);
+        };
+        match handled {
             Ok(displays) => {
                 if !self.queue.finish_delivery(&lease, &displays).await? {
                     self.metrics.count(Count::LeaseLost);
@@ -240,7 +248,12 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let Some(lease) = self.queue.lease_display(now, self.until(now), &self.owner).await? else {
             return Ok(false);
         };
-        match self.show(&lease.work).await {
+        let held = (lease.row, lease.fence);
+        let Some(shown) = self.held(LetterBox::Outbox, held, self.show(&lease.work)).await else {
+            self.metrics.count(Count::LeaseLost);
+            return Ok(true);
+        };
+        match shown {
             Ok(()) => {
                 if !self.queue.finish_display(&lease).await? {
                     self.metrics.count(Count::LeaseLost);
@@ -252,6 +265,22 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             }
         }
         Ok(true)
+    }
+
+    /// Does leased work, and renews the lease meanwhile. `None`: another took it over, so it was given up.
+    async fn held<T>(&self, letter_box: LetterBox, lease: (i64, i64), work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                () = tokio::time::sleep(RENEWAL) => {}
+            }
+            let until = self.until((self.clock)());
+            // A store that is away for a moment ends no lease: its answer does.
+            if matches!(self.queue.renew(letter_box, lease, until).await, Ok(false)) {
+                return None;
+            }
+        }
     }
 
     fn postponed<T>(&self, what: &'static str, lease: &Leased<T>, again: &Again) -> (Timestamp, String) {

@@ -4,6 +4,8 @@
 //! Out of scope: labels that a forge or a developer chooses: none is ever written.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+use crate::port::Depth;
+use crate::push::Timestamp;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -124,6 +126,35 @@ impl Metrics {
             .write(&mut text, "verdict_seconds", "Time of an evaluation, fetch included");
         text
     }
+}
+
+/// The gauges of the queue.
+pub fn depth_text(depth: &Depth, now: Timestamp) -> String {
+    let waits = match depth.oldest {
+        0 => 0,
+        since => u64::try_from(now.unix() - since).unwrap_or(0),
+    };
+    let mut text = String::new();
+    for (name, help, value) in [
+        ("queue_deliveries", "Deliveries that wait or are worked on", depth.inbox),
+        ("queue_displays", "Displays that wait or are being sent", depth.outbox),
+        (
+            "queue_dead_letters",
+            "Work that was laid aside: lychgate queue list",
+            depth.dead,
+        ),
+        (
+            "queue_oldest_seconds",
+            "How long the oldest waiting delivery has waited",
+            waits,
+        ),
+    ] {
+        let _ = write!(
+            text,
+            "# HELP lychgate_{name} {help}.\n# TYPE lychgate_{name} gauge\nlychgate_{name} {value}\n"
+        );
+    }
+    text
 }
 
 impl Histogram {

@@ -173,6 +173,21 @@ impl Queue for PostgresQueue {
         done.map_err(|fault| self.outage(fault, "postpone a display"))
     }
 
+    async fn renew(&self, letter_box: LetterBox, lease: (i64, i64), until: Timestamp) -> Result<bool, Outage> {
+        let text = match letter_box {
+            LetterBox::Inbox => {
+                "UPDATE lychgate_inbox SET until = $3 WHERE row = $1 AND fence = $2 AND state = 'leased'"
+            }
+            LetterBox::Outbox => {
+                "UPDATE lychgate_outbox SET until = $3 WHERE row = $1 AND fence = $2 AND state = 'leased'"
+            }
+        };
+        let query = sqlx::query(text).bind(lease.0).bind(lease.1).bind(until.unix());
+        let done = query.execute(&self.pool).await;
+        done.map(|done| done.rows_affected() == 1)
+            .map_err(|error| self.outage(error.into(), "renew a lease"))
+    }
+
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, Outage> {
         const DEAD: &str =
             "SELECT box, row, lane, attempts, why, content FROM lychgate_dead_letter ORDER BY row DESC, box LIMIT $1";
@@ -182,8 +197,8 @@ impl Queue for PostgresQueue {
             .map_err(|fault| self.outage(fault, "read the dead letters"))
     }
 
-    async fn replay(&self, letter: LetterBox, row: i64) -> Result<bool, Outage> {
-        let text = match letter {
+    async fn replay(&self, letter_box: LetterBox, row: i64) -> Result<bool, Outage> {
+        let text = match letter_box {
             LetterBox::Inbox => {
                 "UPDATE lychgate_inbox SET state = 'waiting', attempts = 0, due = 0 WHERE row = $1 AND state = 'dead'"
             }

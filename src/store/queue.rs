@@ -147,12 +147,18 @@ impl Queue for SqliteStore {
         ))
     }
 
+    async fn renew(&self, letter_box: LetterBox, lease: (i64, i64), until: Timestamp) -> Result<bool, Outage> {
+        within!(self, HANDY, "renew a lease", |sql| renew(sql, letter_box, lease, until))
+    }
+
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, Outage> {
         reading!(self, "read the dead letters", |sql| dead_letters(sql, limit))
     }
 
-    async fn replay(&self, letter: LetterBox, row: i64) -> Result<bool, Outage> {
-        within!(self, DURABLE, "replay a dead letter", |sql| replay(sql, letter, row))
+    async fn replay(&self, letter_box: LetterBox, row: i64) -> Result<bool, Outage> {
+        within!(self, DURABLE, "replay a dead letter", |sql| replay(
+            sql, letter_box, row
+        ))
     }
 
     async fn depth(&self) -> Result<Depth, Outage> {
@@ -202,6 +208,8 @@ const FINISH_DISPLAY: &str =
     "UPDATE outbox SET state = 'done', why = '' WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
 const POSTPONE_DISPLAY: &str = "UPDATE outbox SET state = CASE WHEN attempts >= ?5 THEN 'dead' ELSE 'waiting' END, \
      due = ?3, why = ?4 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const RENEW_DELIVERY: &str = "UPDATE inbox SET until = ?3 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const RENEW_DISPLAY: &str = "UPDATE outbox SET until = ?3 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
 const DEAD_LETTERS: &str =
     "SELECT box, row, lane, attempts, why, content FROM dead_letter ORDER BY row DESC, box LIMIT ?1";
 const REPLAY_DELIVERY: &str =
@@ -329,8 +337,22 @@ async fn dead_letters(sql: &mut SqliteConnection, limit: u32) -> Result<Vec<Dead
     rows.iter().map(dead_letter).collect()
 }
 
-async fn replay(sql: &mut SqliteConnection, letter: LetterBox, row: i64) -> Result<bool, Fault> {
-    let text = match letter {
+async fn renew(
+    sql: &mut SqliteConnection,
+    letter_box: LetterBox,
+    (row, fence): (i64, i64),
+    until: Timestamp,
+) -> Result<bool, Fault> {
+    let text = match letter_box {
+        LetterBox::Inbox => RENEW_DELIVERY,
+        LetterBox::Outbox => RENEW_DISPLAY,
+    };
+    let query = sqlx::query(text).bind(row).bind(fence).bind(until.unix());
+    Ok(query.execute(sql).await?.rows_affected() == 1)
+}
+
+async fn replay(sql: &mut SqliteConnection, letter_box: LetterBox, row: i64) -> Result<bool, Fault> {
+    let text = match letter_box {
         LetterBox::Inbox => REPLAY_DELIVERY,
         LetterBox::Outbox => REPLAY_DISPLAY,
     };
@@ -367,6 +389,8 @@ mod tests {
                 LEASE_DISPLAY,
                 FINISH_DISPLAY,
                 POSTPONE_DISPLAY,
+                RENEW_DELIVERY,
+                RENEW_DISPLAY,
                 DEAD_LETTERS,
                 REPLAY_DELIVERY,
                 REPLAY_DISPLAY,

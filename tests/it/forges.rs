@@ -32,6 +32,7 @@ pub(crate) fn hasty() -> Manner {
     Manner {
         patience: Duration::from_secs(10),
         mutation_gap: Duration::ZERO,
+        mutation_burst: 1,
         retry_after: Duration::from_millis(5),
     }
 }

@@ -185,6 +185,7 @@ pub(crate) struct Stage {
     pub(crate) bot: Arc<TestBot>,
     pub(crate) store: PathBuf,
     config: BotConfig,
+    text: String,
     lines: Arc<Mutex<String>>,
     base: String,
     _stop: watch::Sender<bool>,
@@ -204,7 +205,7 @@ impl Stage {
         work.push(&["HEAD:refs/heads/main"]).ok();
         let forge = FakeForge::default();
         forge.state.lock().unwrap().url = url;
-        let config = config(&gate);
+        let (config, text) = config(&gate);
         let store = gate.scratch.path("bot.db");
         let lines = Arc::new(Mutex::new(String::new()));
         let bot = Arc::new(bot(&store, &config, &forge, &lines).await);
@@ -215,6 +216,7 @@ impl Stage {
             bot,
             store,
             config,
+            text,
             lines,
             base,
             _stop,
@@ -288,7 +290,25 @@ impl Stage {
 
     /// Time passes: every lease ends, every pause is over.
     pub(crate) fn later(&self) {
-        AHEAD.with(|ahead| ahead.fetch_add(1000, Ordering::Relaxed));
+        self.pass(1000);
+    }
+
+    /// So many seconds pass.
+    pub(crate) fn pass(&self, seconds: i64) {
+        AHEAD.with(|ahead| ahead.fetch_add(seconds, Ordering::Relaxed));
+    }
+
+    /// The pause between two sweeps, as it is without a setting.
+    pub(crate) fn sweep_seconds(&self) -> i64 {
+        i64::try_from(self.config.sweep_seconds).unwrap()
+    }
+
+    /// Runs `lychgate queue` on the bot's store.
+    pub(crate) fn queue(&self, args: &[&str]) -> String {
+        let config = self.gate.scratch.write("bot.toml", &self.text);
+        let config = ["--config", config.to_str().unwrap()];
+        let args = [&["queue"], args, &config].concat();
+        self.gate.scratch.run(crate::support::LYCHGATE, &args).ok()
     }
 
     /// Works until nothing is due.
@@ -358,7 +378,7 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
     head.parse().unwrap()
 }
 
-fn config(gate: &Gate) -> BotConfig {
+fn config(gate: &Gate) -> (BotConfig, String) {
     let home = gate.bare.join("lychgate");
     let (home, here) = (home.display(), gate.scratch.path("").display().to_string());
     let text = format!(
@@ -368,7 +388,8 @@ fn config(gate: &Gate) -> BotConfig {
          [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"git+https://example.com/acme/pay\"\n\
          policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n"
     );
-    BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
+    let config = BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    (config, text)
 }
 
 async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lines: &Arc<Mutex<String>>) -> TestBot {

@@ -124,7 +124,12 @@ fn list(letters: &[DeadLetter], format: Format, out: &mut Output) {
         out.line("no dead letters");
     }
     for letter in letters {
-        out.line(format!("{}  {}  tried {} times", id(letter), letter.lane, letter.attempts));
+        out.line(format!(
+            "{}  {}  tried {} times",
+            id(letter),
+            letter.lane,
+            letter.attempts
+        ));
         out.line(format!("  {}", letter.why));
     }
 }

@@ -60,6 +60,13 @@ pub fn run(args: &ServeArgs, out: &mut Output) -> Result<Outcome, CommandError> 
     }
     // Before the runtime's threads.
     bound_silence()?;
+    if let Err(outage) = process::empty_core_dumps() {
+        log_line(
+            outage.code,
+            &[("why", outage.to_string()), ("next", outage.next.clone())],
+        );
+    }
+    std::panic::set_hook(Box::new(|panic| log_line("panic", &panic_fields(panic))));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| unavailable("start the runtime", &error.to_string()))?;
     let served = runtime.block_on(serve(config, loaded));
@@ -297,6 +304,14 @@ fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<AnyForge, CommandErro
 fn owner() -> Result<String, Outage> {
     let random = process::random()?;
     Ok(random.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Where a panic was, not what it said: that may quote what was worked on.
+fn panic_fields(panic: &std::panic::PanicHookInfo<'_>) -> [(&'static str, String); 1] {
+    let place = panic
+        .location()
+        .map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    [("at", place)]
 }
 
 /// One JSON object a line.

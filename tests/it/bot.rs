@@ -1,14 +1,13 @@
 //! The bot from a webhook's bytes to what a forge shows, with a forge in this process and real git behind it.
 
+mod canary;
 #[cfg(feature = "postgres")]
 mod chaos;
-#[cfg(feature = "postgres")]
 mod hub;
 mod payloads;
 mod postgres;
 mod queue;
 mod stage;
-#[cfg(feature = "postgres")]
 mod yard;
 
 use lychgate::forge::CheckState;
@@ -286,11 +285,7 @@ fn a_missed_webhook_is_mended_within_five_minutes() {
         assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
         stage.settle().await;
         let verdict = stage.verdicts().pop().unwrap();
-        assert!(
-            verdict.at.unix() - missed <= 300,
-            "{} s",
-            verdict.at.unix() - missed
-        );
+        assert!(verdict.at.unix() - missed <= 300, "{} s", verdict.at.unix() - missed);
     });
 }
 
@@ -308,7 +303,10 @@ fn what_was_laid_aside_is_listed_with_its_reason_and_can_be_replayed() {
         let metrics = door.get("/metrics").await.1;
         assert!(metrics.contains("lychgate_queue_dead_letters 1"), "{metrics}");
         let listed = stage.queue(&["list"]);
-        assert!(listed.contains("inbox/1") && listed.contains("fetch-failed"), "{listed}");
+        assert!(
+            listed.contains("inbox/1") && listed.contains("fetch-failed"),
+            "{listed}"
+        );
         let shown = stage.queue(&["show", "inbox/1", "--format", "json"]);
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(shown["content"]["number"], 7);

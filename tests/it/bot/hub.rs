@@ -97,6 +97,7 @@ pub(crate) struct Hub {
     pub(crate) url: String,
     pub(crate) state: Arc<Mutex<State>>,
     trouble: Arc<Mutex<Option<Choice>>>,
+    record: Arc<Mutex<Option<String>>>,
 }
 
 struct Reply {
@@ -128,6 +129,7 @@ impl Hub {
             url: format!("http://{}", listener.local_addr().unwrap()),
             state: Arc::default(),
             trouble: Arc::default(),
+            record: Arc::default(),
         };
         let served = hub.clone();
         std::thread::spawn(move || {
@@ -151,6 +153,16 @@ impl Hub {
     /// From now on, calls go wrong as this chooses; `None`: none does.
     pub(crate) fn trouble(&self, choice: Option<Choice>) {
         *self.trouble.lock().unwrap() = choice;
+    }
+
+    /// Keeps from now on all that is sent here, credentials in their headers aside.
+    pub(crate) fn record(&self) {
+        *self.record.lock().unwrap() = Some(String::new());
+    }
+
+    /// What was sent since then.
+    pub(crate) fn recorded(&self) -> String {
+        self.record.lock().unwrap().clone().unwrap_or_default()
     }
 
     /// Points a change at a commit of its repository, in Git and in the API.
@@ -177,6 +189,12 @@ impl Hub {
         let (method, path) = (head.method, head.uri.path().to_owned());
         let query = head.uri.query().unwrap_or_default().to_owned();
         let body = to_bytes(body, 64 << 20).await.unwrap_or_default();
+        if let Some(record) = self.record.lock().unwrap().as_mut() {
+            record.push_str(&format!("{method} {path}?{query}\n"));
+            let open = head.headers.iter().filter(|(name, _)| *name != "authorization");
+            open.for_each(|(name, value)| record.push_str(&format!("{name}: {value:?}\n")));
+            record.push_str(&String::from_utf8_lossy(&body));
+        }
         let trouble = self
             .trouble
             .lock()
@@ -548,14 +566,26 @@ impl Author {
 
     /// One commit on top of `parent`, with one file of its own.
     pub(crate) fn commit(&mut self, git: &git2::Repository, parent: Option<git2::Oid>, signed: bool) -> git2::Oid {
+        let text = format!("fn answer_{0}() -> u64 {{\n    {0}\n}}\n", self.made).repeat(20);
+        let name = format!("answer_{}.rs", self.made % 40);
+        self.write(git, parent, &name, &text, signed)
+    }
+
+    /// One commit on top of `parent`, with this file.
+    pub(crate) fn write(
+        &mut self,
+        git: &git2::Repository,
+        parent: Option<git2::Oid>,
+        name: &str,
+        text: &str,
+        signed: bool,
+    ) -> git2::Oid {
         self.made += 1;
         let parent = parent.map(|oid| git.find_commit(oid).unwrap());
-        let text = format!("fn answer_{0}() -> u64 {{\n    {0}\n}}\n", self.made).repeat(20);
         let blob = git.blob(text.as_bytes()).unwrap();
         let below = parent.as_ref().map(|parent| parent.tree().unwrap());
         let mut tree = git.treebuilder(below.as_ref()).unwrap();
-        tree.insert(format!("answer_{}.rs", self.made % 40), blob, 0o100_644)
-            .unwrap();
+        tree.insert(name, blob, 0o100_644).unwrap();
         let tree = git.find_tree(tree.write().unwrap()).unwrap();
         let at = git2::Time::new(1_764_000_000 + self.made, 0);
         let who = git2::Signature::new("Dev", "dev@example.com", &at).unwrap();

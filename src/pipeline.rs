@@ -12,6 +12,8 @@ pub mod lane;
 pub mod metrics;
 #[cfg(feature = "bot")]
 pub mod sweep;
+#[cfg(feature = "bot")]
+pub mod trace;
 mod visitor;
 
 pub use gather::facts;

@@ -447,6 +447,15 @@ pub trait Forge: Send + Sync {
     /// Numbers of all open changes of a repository.
     fn open_changes(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<u64>, ForgeError>> + Send;
 
+    /// As [`Forge::open_changes`], each with its head and base branch where the forge's listing has them: then the
+    /// sweep need not ask for each.
+    fn open_heads(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<OpenChange>, ForgeError>> + Send {
+        async move {
+            let numbers = self.open_changes(repo).await?.into_iter();
+            Ok(numbers.map(|number| OpenChange { number, at: None }).collect())
+        }
+    }
+
     /// The repositories that we serve there.
     fn repositories(&self) -> impl Future<Output = Result<Vec<ForgeRepo>, ForgeError>> + Send;
 
@@ -478,6 +487,15 @@ pub trait Forge: Send + Sync {
     fn redeliver(&self, since: Timestamp) -> impl Future<Output = Result<u32, ForgeError>> + Send;
 }
 
+/// An open change in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenChange {
+    /// Its number.
+    pub number: u64,
+    /// Its head and the branch that it would enter, where the listing has them.
+    pub at: Option<(Oid, RefName)>,
+}
+
 /// From where to fetch.
 pub struct FetchSource {
     /// `https://…`; never holds the credential.
@@ -501,6 +519,13 @@ pub struct Delivery {
     pub received_at: Timestamp,
     /// What it means.
     pub event: ForgeEvent,
+}
+
+impl Delivery {
+    /// What all steps of this delivery have in common, for traces.
+    pub fn seed(&self) -> String {
+        format!("{} {}", self.forge, self.delivery)
+    }
 }
 
 /// One unit of work of a lane: (repository, change) pairs are worked on one at a time, in order.
@@ -593,6 +618,11 @@ pub trait Queue: Send + Sync {
 
     /// Lets a dead letter be tried again at once, as if for the first time. `false`: it is none (any more).
     fn replay(&self, letter_box: LetterBox, row: i64) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// Does what the store wants done now and then, beside its work. Call it about once a second.
+    fn tend(&self) -> impl Future<Output = Result<(), Outage>> + Send {
+        async { Ok(()) }
+    }
 
     /// How much waits.
     fn depth(&self) -> impl Future<Output = Result<Depth, Outage>> + Send;

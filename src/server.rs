@@ -123,7 +123,10 @@ async fn hook<Q: Queue>(
     request: Request<Body>,
 ) -> Answer {
     let begun = Instant::now();
-    let answer = shared.receive(&forge, request).await.unwrap_or_else(|answer| answer);
+    let answer = shared
+        .receive(&forge, request, begun)
+        .await
+        .unwrap_or_else(|answer| answer);
     if answer.0.is_success() {
         shared.door.metrics.accepted_in(begun.elapsed());
     }
@@ -143,7 +146,7 @@ fn announced(headers: &HeaderMap) -> Result<Option<usize>, Answer> {
 }
 
 impl<Q: Queue> Shared<Q> {
-    async fn receive(&self, forge: &str, request: Request<Body>) -> Result<Answer, Answer> {
+    async fn receive(&self, forge: &str, request: Request<Body>, begun: Instant) -> Result<Answer, Answer> {
         let door = &self.door;
         let hook = door
             .hooks
@@ -169,7 +172,11 @@ impl<Q: Queue> Shared<Q> {
             received_at: now,
             event: incoming.event,
         };
-        Ok(self.store(delivery).await)
+        let seed = delivery.seed();
+        let answer = self.store(delivery).await;
+        let traces = &door.metrics.traces;
+        traces.end("accept", &seed, begun, answer.0.is_success(), &[("forge", forge)]);
+        Ok(answer)
     }
 
     async fn store(&self, delivery: Delivery) -> Answer {

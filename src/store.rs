@@ -58,6 +58,9 @@ const LOG_LEFT_BEHIND: u64 = 1 << 20;
 pub struct SqliteStore {
     path: PathBuf,
     link: Mutex<Link>,
+    /// A second connection, which folds the write-ahead log into the file while the first one works.
+    #[cfg(feature = "bot")]
+    folder: Mutex<Option<SqliteConnection>>,
 }
 
 /// The connection, and whether a transaction on it may have been left open.
@@ -123,7 +126,12 @@ impl SqliteStore {
             return Err(words(Fault::Corrupt("the file is empty".to_owned())));
         }
         let link = Mutex::new(Link { sql, unsettled: false });
-        Ok(Self { path, link })
+        Ok(Self {
+            path,
+            link,
+            #[cfg(feature = "bot")]
+            folder: Mutex::default(),
+        })
     }
 
     /// Closes the ledger and, if no other process has it open, folds the write-ahead log into the file.

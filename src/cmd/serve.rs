@@ -6,6 +6,7 @@
 //! finish in time is taken over by another process once its lease ends.
 
 pub mod bench;
+mod otlp;
 
 use super::error::{CommandError, Outcome};
 use super::output::Output;
@@ -195,6 +196,18 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         workers: config.workers,
         sweep: Duration::from_secs(config.sweep_seconds),
     };
+    let (tell, stop) = watch::channel(false);
+    let owner = owner()?;
+    let collector = config.otlp.clone();
+    let exporter = collector.map(|endpoint| {
+        otlp::start(
+            &metrics.traces,
+            endpoint,
+            owner.clone(),
+            Arc::clone(&journal),
+            stop.clone(),
+        )
+    });
     let bot = Bot {
         queue,
         forges,
@@ -204,11 +217,13 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         metrics,
         bell,
         outgoing: Notify::new(),
-        owner: owner()?,
+        owner,
         idle: IDLE,
     };
-    let (tell, stop) = watch::channel(false);
-    let tasks = start(Arc::new(bot), door, listener, &pace, &stop);
+    let mut tasks = start(Arc::new(bot), door, listener, &pace, &stop);
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter);
+    }
     let at = ("workers", pace.workers.to_string());
     journal("serving", &[at]);
     told_to_stop().await?;
@@ -246,6 +261,8 @@ where
         let (bot, stop) = (Arc::clone(&bot), stop.clone());
         tasks.spawn(async move { bot.displays(stop).await });
     }
+    let (tended, told) = (Arc::clone(&bot), stop.clone());
+    tasks.spawn(async move { tended.tend(told).await });
     let (every, told) = (pace.sweep, stop.clone());
     tasks.spawn(async move { bot.sweeps(every, told).await });
     let (journal, told) = (Arc::clone(&door.journal), stop.clone());

@@ -18,7 +18,7 @@ use super::fault::refused;
 use super::lane::Lane;
 use super::{path, text};
 use crate::forge::{Change, Display, ForgeRepo};
-use crate::port::{FetchSource, Forge, ForgeError};
+use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 use comments::Thread;
 use octocrab::EncodingKey;
@@ -173,10 +173,22 @@ impl Forge for GitHub {
     }
 
     async fn open_changes(&self, repo: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
+        let open = self.open_heads(repo).await?;
+        Ok(open.into_iter().map(|change| change.number).collect())
+    }
+
+    async fn open_heads(&self, repo: &ForgeRepo) -> Result<Vec<OpenChange>, ForgeError> {
         let session = self.session(repo).await?;
         let path = format!("/repos/{}/pulls?state=open&per_page=100", path::repo(repo)?);
-        let pulls: Vec<wire::Numbered> = session.list(&path).await?;
-        Ok(pulls.into_iter().map(|pull| pull.number).collect())
+        let pulls: Vec<wire::Pull> = session.list(&path).await?;
+        let open = |pull: wire::Pull| OpenChange {
+            number: pull.number,
+            at: format!("refs/heads/{}", pull.base.name)
+                .parse()
+                .ok()
+                .map(|base| (pull.head.sha, base)),
+        };
+        Ok(pulls.into_iter().map(open).collect())
     }
 
     /// An installation that has withdrawn our access has no repositories for us; it hides no other's.

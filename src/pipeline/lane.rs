@@ -28,6 +28,8 @@ use tokio::sync::{Notify, watch};
 const LEASE: i64 = 20;
 /// How often a lease is renewed while its work goes on.
 const RENEWAL: Duration = Duration::from_secs(6);
+/// How often the store is tended.
+const TENDING: Duration = Duration::from_secs(1);
 /// Longest that one evaluation may take, fetch included.
 const LONGEST: Duration = Duration::from_secs(150);
 /// Longest that one call of a forge may take.
@@ -186,6 +188,19 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         }
     }
 
+    /// Tends the store until told to stop.
+    pub async fn tend(&self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            if let Err(outage) = self.queue.tend().await {
+                self.store_down(&outage);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TENDING) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
     pub(super) fn store_down(&self, outage: &Outage) {
         self.metrics.count(Count::StoreDown);
         self.log(
@@ -219,11 +234,15 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let Some(lease) = self.queue.lease_delivery(now, self.until(now), &self.owner).await? else {
             return Ok(false);
         };
-        let held = (lease.row, lease.fence);
+        let (held, begun) = ((lease.row, lease.fence), Instant::now());
         let Some(handled) = self.held(LetterBox::Inbox, held, self.handle(&lease.work)).await else {
             self.metrics.count(Count::LeaseLost);
             return Ok(true);
         };
+        let lane = lease.work.event.lane(&lease.work.forge);
+        let (seed, fields) = (lease.work.seed(), [("lane", lane.as_str())]);
+        let traces = &self.metrics.traces;
+        traces.end("delivery", &seed, begun, handled.is_ok(), &fields);
         match handled {
             Ok(displays) => {
                 if !self.queue.finish_delivery(&lease, &displays).await? {
@@ -248,11 +267,15 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let Some(lease) = self.queue.lease_display(now, self.until(now), &self.owner).await? else {
             return Ok(false);
         };
-        let held = (lease.row, lease.fence);
+        let (held, begun) = ((lease.row, lease.fence), Instant::now());
         let Some(shown) = self.held(LetterBox::Outbox, held, self.show(&lease.work)).await else {
             self.metrics.count(Count::LeaseLost);
             return Ok(true);
         };
+        let lane = lease.work.lane();
+        let fields = [("lane", lane.as_str()), ("evaluation", &lease.work.evaluation)];
+        let traces = &self.metrics.traces;
+        traces.end("display", &lease.work.evaluation, begun, shown.is_ok(), &fields);
         match shown {
             Ok(()) => {
                 if !self.queue.finish_display(&lease).await? {
@@ -328,13 +351,20 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 why,
             });
         }
+        let begun = Instant::now();
         let result = tokio::time::timeout(CALL, ask(forge)).await.unwrap_or_else(|_| {
             Err(ForgeError::Later {
                 after_seconds: 10,
                 why: "no answer in time".to_owned(),
             })
         });
+        self.metrics.called_in(begun.elapsed());
         let failed = matches!(result, Err(ForgeError::Later { .. }));
+        match &result {
+            Ok(_) => {}
+            Err(ForgeError::Later { .. }) => self.metrics.count(Count::CallFailed),
+            Err(ForgeError::Refused { .. }) => self.metrics.count(Count::CallRefused),
+        }
         if breaker.note(failed, (self.clock)()) {
             self.metrics.count(Count::BreakerOpen);
             self.log("forge-left-alone", &[("forge", name.to_owned())]);
@@ -588,13 +618,22 @@ fn fields(repo: &ForgeRepo, number: Option<u64>, head: Oid) -> [(&'static str, S
 
 /// The part of an evaluation's id that is known before it: head, base branch, policy and rules.
 fn prefix(change: &Change, stamp: &Stamp) -> String {
-    let text = format!("{} {} {}", change.head_oid, change.base, stamp.all);
+    prefix_at(change.head_oid, &change.base, stamp)
+}
+
+fn prefix_at(head: Oid, base: &RefName, stamp: &Stamp) -> String {
+    let text = format!("{head} {base} {}", stamp.all);
     hex(&Sha256::digest(text.as_bytes()))[..16].to_owned()
 }
 
 /// Whether a display is the verdict on the change as it is.
 pub(super) fn is_verdict_on(display: &Display, change: &Change, stamp: &Stamp) -> bool {
+    is_verdict_at(display, change.head_oid, &change.base, stamp)
+}
+
+/// Whether a display is the verdict on this head for this base branch.
+pub(super) fn is_verdict_at(display: &Display, head: Oid, base: &RefName, stamp: &Stamp) -> bool {
     matches!(display.state, CheckState::Success | CheckState::Failure)
-        && display.head == change.head_oid
-        && display.evaluation.starts_with(&prefix(change, stamp))
+        && display.head == head
+        && display.evaluation.starts_with(&prefix_at(head, base, stamp))
 }

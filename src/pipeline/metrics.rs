@@ -4,6 +4,7 @@
 //! Out of scope: labels that a forge or a developer chooses: none is ever written.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+use super::trace::Traces;
 use crate::port::Depth;
 use crate::push::Timestamp;
 use std::fmt::Write;
@@ -31,10 +32,12 @@ pub enum Count {
     NotShown,
     Swept,
     BreakerOpen,
+    CallFailed,
+    CallRefused,
 }
 
 /// Name and help of each counter.
-const NAMES: [(&str, &str); 17] = [
+const NAMES: [(&str, &str); 19] = [
     ("deliveries_accepted_total", "Deliveries stored"),
     ("deliveries_duplicate_total", "Deliveries that were stored before"),
     ("deliveries_unsigned_total", "Deliveries without a signature"),
@@ -64,6 +67,14 @@ const NAMES: [(&str, &str); 17] = [
     ),
     ("changes_swept_total", "Changes that the sweep found without verdict"),
     ("breaker_opened_total", "Times that a forge was left alone for a while"),
+    (
+        "forge_failures_total",
+        "Steps at a forge that failed for now: limits, outages, no answer",
+    ),
+    (
+        "forge_refusals_total",
+        "Steps that a forge refused: permissions, what is gone",
+    ),
 ];
 
 /// Upper bounds of the durations' buckets, in milliseconds.
@@ -75,6 +86,9 @@ pub struct Metrics {
     counts: [AtomicU64; NAMES.len()],
     accept: Histogram,
     verdict: Histogram,
+    forge: Histogram,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 /// A cumulative histogram.
@@ -110,9 +124,18 @@ impl Metrics {
         self.verdict.note(time);
     }
 
+    /// Notes how long a step at a forge took, waiting for its limits included.
+    pub fn called_in(&self, time: Duration) {
+        self.forge.note(time);
+    }
+
     /// The exposition text.
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let version = env!("CARGO_PKG_VERSION");
+        let mut text = format!(
+            "# HELP lychgate_build_info The program.\n# TYPE lychgate_build_info gauge\n\
+             lychgate_build_info{{version=\"{version}\"}} 1\n"
+        );
         for ((name, help), counter) in NAMES.iter().zip(&self.counts) {
             let value = counter.load(Relaxed);
             let _ = write!(
@@ -124,6 +147,11 @@ impl Metrics {
             .write(&mut text, "accept_seconds", "Time until a delivery is durable");
         self.verdict
             .write(&mut text, "verdict_seconds", "Time of an evaluation, fetch included");
+        self.forge.write(
+            &mut text,
+            "forge_seconds",
+            "Time of a step at a forge, waits for its limits included",
+        );
         text
     }
 }

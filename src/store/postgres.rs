@@ -268,7 +268,7 @@ async fn lease_delivery(
     const BURY: &str = "UPDATE lychgate_inbox SET state = 'dead', why = 'its worker ended each time' \
          WHERE state = 'leased' AND until <= $1 AND attempts >= $2";
     const CANDIDATE: &str = "SELECT i.row, i.lane FROM lychgate_inbox i WHERE \
-         ((i.state = 'waiting' AND i.due <= $1) OR (i.state = 'leased' AND i.until <= $1)) \
+         ((i.state = 'waiting' AND i.due <= $1) OR (i.state = 'leased' AND i.until <= $1 AND i.attempts < $3)) \
          AND NOT EXISTS (SELECT 1 FROM lychgate_inbox o WHERE o.lane = i.lane AND o.row <> i.row \
            AND o.state = 'leased' AND o.until > $1) \
          ORDER BY i.row LIMIT $2 FOR UPDATE OF i SKIP LOCKED";
@@ -281,14 +281,10 @@ async fn lease_delivery(
          WHERE row IN (SELECT row FROM lychgate_inbox WHERE lane = $1 AND row <> $2 AND covers AND state = 'waiting' \
            FOR UPDATE SKIP LOCKED)";
     let mut work = begin(pool).await?;
-    sqlx::query(BURY)
-        .bind(now.unix())
-        .bind(MAX_ATTEMPTS)
-        .execute(&mut *work)
-        .await?;
     let candidates = sqlx::query(CANDIDATE)
         .bind(now.unix())
         .bind(CANDIDATES)
+        .bind(MAX_ATTEMPTS)
         .fetch_all(&mut *work)
         .await?;
     for candidate in candidates {
@@ -311,6 +307,8 @@ async fn lease_delivery(
         work.commit().await?;
         return Ok(Some(lease));
     }
+    let bury = sqlx::query(BURY).bind(now.unix()).bind(MAX_ATTEMPTS);
+    bury.execute(&mut *work).await?;
     work.commit().await?;
     Ok(None)
 }

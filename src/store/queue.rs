@@ -14,15 +14,17 @@ use super::lease::{
     parsed,
 };
 use super::log::json;
-use super::{Link, SqliteStore};
+use super::{Link, SqliteStore, options};
 use crate::forge::{Display, ForgeRepo};
 use crate::port::{DeadLetter, Delivery, Depth, Leased, LetterBox, Outage, Queue};
 use crate::push::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::MutexGuard;
 
 /// Begins a write that is on the disk once it is committed.
 const DURABLE: &str = "BEGIN IMMEDIATE";
+/// Lets a commit fold the log only once it has 64 MiB, should nobody else do it.
+const FOLD_SELDOM: &str = "PRAGMA wal_autocheckpoint = 16384";
 /// Begins a write that outlives this process.
 /// <https://www.sqlite.org/pragma.html#pragma_synchronous>
 const HANDY: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
@@ -34,6 +36,21 @@ impl SqliteStore {
         link.unsettled = true;
         sqlx::query(how).execute(&mut link.sql).await?;
         Ok(link)
+    }
+
+    async fn fold_log(&self) -> Result<(), Fault> {
+        let mut folder = self.folder.lock().await;
+        let sql = match folder.as_mut() {
+            Some(sql) => sql,
+            None => {
+                let mut link = self.link.lock().await;
+                let sql = link.settle().await;
+                sqlx::query(FOLD_SELDOM).execute(sql).await?;
+                folder.insert(options(&self.path).connect().await?)
+            }
+        };
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(sql).await?;
+        Ok(())
     }
 
     async fn end<T>(&self, mut link: MutexGuard<'_, Link>, outcome: Result<T, Fault>) -> Result<T, Fault> {
@@ -161,6 +178,12 @@ impl Queue for SqliteStore {
         ))
     }
 
+    /// SQLite folds its log into the file in the middle of a commit, which then waits for two more writes of the
+    /// disk; here it is done beside the commits. <https://www.sqlite.org/wal.html#checkpointing>
+    async fn tend(&self) -> Result<(), Outage> {
+        self.fold_log().await.map_err(self.words("fold the log into the file"))
+    }
+
     async fn depth(&self) -> Result<Depth, Outage> {
         reading!(self, "count what waits", |sql| read_depth(sql))
     }
@@ -171,13 +194,13 @@ impl Queue for SqliteStore {
 const ACCEPT: &str = "INSERT INTO inbox (forge, delivery, lane, received_at, event, covers, state) \
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
      FROM json_each(?1) WHERE true ON CONFLICT (forge, delivery) DO NOTHING RETURNING forge, delivery";
-// What ends its worker again and again is laid aside: it must not end all of them.
+// What ends its worker again and again is laid aside, once there is time: it must not end all of them.
 const BURY: &str = "UPDATE inbox SET state = 'dead', why = 'its worker ended each time' \
      WHERE state IN ('waiting', 'leased') AND state = 'leased' AND until <= ?1 AND attempts >= ?2";
 const LEASE_DELIVERY: &str = "UPDATE inbox SET state = 'leased', until = ?2, owner = ?3, fence = fence + 1, \
      attempts = attempts + 1 WHERE row = ( \
        SELECT i.row FROM inbox i WHERE i.state IN ('waiting', 'leased') \
-         AND ((i.state = 'waiting' AND i.due <= ?1) OR (i.state = 'leased' AND i.until <= ?1)) \
+         AND ((i.state = 'waiting' AND i.due <= ?1) OR (i.state = 'leased' AND i.until <= ?1 AND i.attempts < ?4)) \
          AND NOT EXISTS (SELECT 1 FROM inbox o WHERE o.lane = i.lane AND o.row <> i.row \
            AND o.state IN ('waiting', 'leased') AND o.state = 'leased' AND o.until > ?1) \
        ORDER BY i.row LIMIT 1) \
@@ -251,16 +274,14 @@ async fn lease_delivery(
     until: Timestamp,
     owner: &str,
 ) -> Result<Option<Leased<Delivery>>, Fault> {
-    sqlx::query(BURY)
-        .bind(now.unix())
-        .bind(MAX_ATTEMPTS)
-        .execute(&mut *sql)
-        .await?;
     let query = sqlx::query(LEASE_DELIVERY)
         .bind(now.unix())
         .bind(until.unix())
-        .bind(owner);
+        .bind(owner)
+        .bind(MAX_ATTEMPTS);
     let Some(row) = query.fetch_optional(&mut *sql).await? else {
+        let bury = sqlx::query(BURY).bind(now.unix()).bind(MAX_ATTEMPTS);
+        bury.execute(sql).await?;
         return Ok(None);
     };
     let lease = leased_delivery(&row)?;
@@ -368,6 +389,34 @@ async fn read_depth(sql: &mut SqliteConnection) -> Result<Depth, Fault> {
 mod tests {
     use super::*;
     use sqlx::Row;
+
+    /// What a forge is told to be stored is on the disk, whatever was written before it.
+    #[test]
+    fn deliveries_wait_for_the_disk_and_the_log_is_folded_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let store = SqliteStore::create(&folder.path().join("a.db")).await.unwrap();
+            let at = Timestamp::from_unix(0);
+            store.lease_delivery(at, at, "me").await.unwrap();
+            let mut link = store.link.lock().await;
+            let level = sqlx::query("PRAGMA synchronous")
+                .fetch_one(&mut link.sql)
+                .await
+                .unwrap();
+            assert_eq!(level.number(0).unwrap(), 2, "FULL again");
+            drop(link);
+            let dropped = store.begin(HANDY).await.unwrap();
+            drop(dropped);
+            let mut link = store.link.lock().await;
+            let sql = link.settle().await;
+            let level = sqlx::query("PRAGMA synchronous").fetch_one(sql).await.unwrap();
+            assert_eq!(level.number(0).unwrap(), 2, "also after a future that was dropped");
+            drop(link);
+            store.tend().await.unwrap();
+            store.tend().await.unwrap();
+        });
+    }
 
     /// The boxes may hold millions of rows that are done: no statement may walk over them.
     #[test]

@@ -8,7 +8,6 @@
     clippy::print_stdout,
     reason = "a program of the tests"
 )]
-#![expect(clippy::disallowed_methods, reason = "it starts the bot and reads the clock")]
 
 #[path = "../it/bot/hub.rs"]
 #[allow(dead_code, reason = "shared with the chaos test")]
@@ -66,8 +65,8 @@ impl Options {
 struct Job {
     due: Instant,
     request: Vec<u8>,
-    /// The head that it is about, if its verdict is waited for.
-    head: Option<String>,
+    /// The change that it opens: its verdict is waited for.
+    opens: Option<(u64, u64, String)>,
     guid: String,
 }
 
@@ -121,8 +120,11 @@ fn prepare(yard: &Yard, count: u64) -> Vec<(u64, u64, String)> {
             });
             each.collect::<Vec<_>>()
         });
+        // The API shows each once its webhook comes.
+        let git = git2::Repository::open_bare(&dir).unwrap();
         for (_, number, head) in &of_repo {
-            yard.hub.point(index, *number, *head, true);
+            let name = format!("refs/pull/{number}/head");
+            git.reference(&name, *head, true, "push").unwrap();
         }
         heads.push(
             of_repo
@@ -200,11 +202,11 @@ fn jobs(
         let due = begun + Duration::from_micros(n * 1_000_000 / options.rate);
         let mut guid = format!("load-{n}");
         let at = usize::try_from(n / every).unwrap();
-        let mut head = None;
+        let mut opens = None;
         let (event, body) = match n % every {
             0 => {
-                let (repo, number, oid) = &heads[at];
-                head = Some(oid.clone());
+                let (repo, number, _) = &heads[at];
+                opens = Some(heads[at].clone());
                 ("pull_request", hub::touched(*repo, *number, "opened"))
             }
             5 if at >= 200 => {
@@ -223,7 +225,7 @@ fn jobs(
                 jobs.push(Job {
                     due,
                     request,
-                    head,
+                    opens,
                     guid,
                 });
                 continue;
@@ -233,7 +235,7 @@ fn jobs(
         jobs.push(Job {
             due,
             request,
-            head,
+            opens,
             guid,
         });
     }
@@ -258,7 +260,7 @@ async fn measure(
     let bot = yard.start("bot");
     until_ready(port).await;
     let begun = Instant::now() + Duration::from_millis(200);
-    let answered = load(port, jobs(options, begun, &heads, &noise)).await;
+    let answered = load(yard, port, jobs(options, begun, &heads, &noise)).await;
     let waited = until_judged(yard, heads.len()).await;
     let (cpu, memory) = used(&bot);
     let metrics = get(port, "/metrics").await;
@@ -287,7 +289,7 @@ async fn measure(
 }
 
 /// Sends each webhook when it is due, whatever became of those before it.
-async fn load(port: u16, jobs: Vec<Job>) -> Vec<Answered> {
+async fn load(yard: &Yard, port: u16, jobs: Vec<Job>) -> Vec<Answered> {
     let (send, receive) = mpsc::unbounded_channel::<Job>();
     let receive = Arc::new(Mutex::new(receive));
     let mut senders = tokio::task::JoinSet::new();
@@ -306,7 +308,7 @@ async fn load(port: u16, jobs: Vec<Job>) -> Vec<Answered> {
                     due: job.due,
                     took,
                     status,
-                    head: job.head,
+                    head: job.opens.map(|(_, _, head)| head),
                     guid: job.guid,
                 });
             }
@@ -314,6 +316,10 @@ async fn load(port: u16, jobs: Vec<Job>) -> Vec<Answered> {
     }
     for job in jobs {
         tokio::time::sleep_until(job.due.into()).await;
+        if let Some((repo, number, head)) = &job.opens {
+            let index = usize::try_from(*repo - 1).unwrap();
+            yard.hub.open(index, *number, head, true);
+        }
         send.send(job).unwrap();
     }
     drop(send);

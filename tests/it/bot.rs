@@ -8,6 +8,7 @@ mod payloads;
 mod postgres;
 mod queue;
 mod stage;
+mod traces;
 mod yard;
 
 use lychgate::forge::CheckState;

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-fn exchange(port: u16, request: &[u8]) -> Option<String> {
+pub(crate) fn exchange(port: u16, request: &[u8]) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     stream.write_all(request).ok()?;
@@ -18,13 +18,13 @@ fn exchange(port: u16, request: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn get(port: u16, path: &str) -> String {
+pub(crate) fn get(port: u16, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     exchange(port, request.as_bytes()).unwrap_or_default()
 }
 
 #[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
@@ -32,17 +32,60 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
 }
 
 /// Sends SIGTERM and gives the exit code.
 #[expect(clippy::disallowed_methods, reason = "the shell's kill sends the signal")]
-fn terminate(mut process: Process) -> Option<i32> {
+pub(crate) fn terminate(mut process: Process) -> Option<i32> {
     let id = process.child.id().to_string();
     let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
     assert!(killed.unwrap().success());
     process.child.wait().unwrap().code()
+}
+
+/// Delivers what is refused, each with a canary, and what is accepted; gives the answers.
+fn deliveries(port: u16) -> String {
+    let mut answers = String::new();
+    let body = touched(1, 1, "opened");
+    let wrong = format!("{{\"x\":\"canary-of-the-body\", {}", &body[1..]);
+    for (id, body, signed) in [
+        ("c1", wrong.as_str(), "sha256=00"),
+        ("c2", wrong.as_str(), signature(b"canary-of-the-body").as_str()),
+        (
+            "c3",
+            "{\"canary-of-the-body\"",
+            signature(b"{\"canary-of-the-body\"").as_str(),
+        ),
+        (
+            "canary-of-the-body\u{7f}",
+            body.as_str(),
+            signature(body.as_bytes()).as_str(),
+        ),
+        ("c5", body.as_str(), signature(body.as_bytes()).as_str()),
+    ] {
+        answers.extend(exchange(port, &request("pull_request", id, body, signed)));
+    }
+    answers
+}
+
+#[track_caller]
+fn assert_every_line_is_an_event(log: &str) {
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        assert!(line["time"].is_string() && line["event"].is_string(), "{line}");
+    }
+    for event in [
+        "serving",
+        "delivery-refused",
+        "head-judged",
+        "display-shown",
+        "draining",
+        "drained",
+    ] {
+        assert!(log.contains(&format!("\"event\":\"{event}\"")), "{event}: {log}");
+    }
 }
 
 #[test]
@@ -66,26 +109,7 @@ fn no_secret_leaves_the_process() {
     until("ready", || get(port, "/readyz").contains("ready"));
     assert!(get(port, "/healthz").contains("ok"));
 
-    let mut answers = Vec::new();
-    let body = touched(1, 1, "opened");
-    let wrong = format!("{{\"x\":\"canary-of-the-body\", {}", &body[1..]);
-    for (id, body, signed) in [
-        ("c1", wrong.as_str(), "sha256=00"),
-        ("c2", wrong.as_str(), signature(b"canary-of-the-body").as_str()),
-        (
-            "c3",
-            "{\"canary-of-the-body\"",
-            signature(b"{\"canary-of-the-body\"").as_str(),
-        ),
-        (
-            "canary-of-the-body\u{7f}",
-            body.as_str(),
-            signature(body.as_bytes()).as_str(),
-        ),
-        ("c5", body.as_str(), signature(body.as_bytes()).as_str()),
-    ] {
-        answers.extend(exchange(port, &request("pull_request", id, body, signed)));
-    }
+    let answers = deliveries(port);
     until("judged", || yard.hub.state.lock().unwrap().unsettled().is_empty());
     let metrics = get(port, "/metrics");
     assert!(metrics.contains("lychgate_verdicts_failure_total 1"), "{metrics}");
@@ -96,20 +120,7 @@ fn no_secret_leaves_the_process() {
     assert_eq!(terminate(bot), Some(0), "a drain ends well");
 
     let log = read(&yard.dir.join("bot.log"));
-    for line in log.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
-        assert!(line["time"].is_string() && line["event"].is_string(), "{line}");
-    }
-    for event in [
-        "serving",
-        "delivery-refused",
-        "head-judged",
-        "display-shown",
-        "draining",
-        "drained",
-    ] {
-        assert!(log.contains(&format!("\"event\":\"{event}\"")), "{event}: {log}");
-    }
+    assert_every_line_is_an_event(&log);
     let sent = yard.hub.recorded();
     assert!(
         sent.contains("check-runs") && sent.contains("deploy.sh"),
@@ -118,7 +129,7 @@ fn no_secret_leaves_the_process() {
     let everything = [
         ("log", log),
         ("metrics", metrics),
-        ("answers", answers.concat()),
+        ("answers", answers),
         ("what the forge was sent", sent),
         ("store", read(&yard.dir.join("bot.db"))),
         ("verdicts", read(&yard.dir.join("bot-mirrors/verdicts.db"))),

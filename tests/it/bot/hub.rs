@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) repos: Vec<Repo>,
     /// Check runs by commit.
     pub(crate) runs: HashMap<String, Vec<Value>>,
+    /// Check run → its commit.
+    run_of: HashMap<u64, String>,
     /// Statuses by commit, newest last.
     pub(crate) statuses: HashMap<String, Vec<Value>>,
     /// Commit → whether it may enter: all that ever were heads.
@@ -171,8 +173,13 @@ impl Hub {
         let git = git2::Repository::open_bare(dir).unwrap();
         git.reference(&format!("refs/pull/{number}/head"), head, true, "push")
             .unwrap();
+        self.open(repo, number, &head.to_string(), may_enter);
+    }
+
+    /// The part of [`Hub::point`] that the API shows.
+    pub(crate) fn open(&self, repo: usize, number: u64, head: &str, may_enter: bool) {
         let mut state = self.state.lock().unwrap();
-        let head = head.to_string();
+        let head = head.to_owned();
         state.may_enter.insert(head.clone(), may_enter);
         let pulls = &mut state.repos[repo].pulls;
         match pulls.get_mut(&number) {
@@ -214,7 +221,10 @@ impl Hub {
             return self.git(&path, &query, body.to_vec()).await;
         }
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let reply = self.state.lock().unwrap().answer(&method, &path, &body);
+        // Tokens name the installation that they were given to.
+        let bearer = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+        let who = bearer.and_then(|text| text.split('_').nth(1)?.parse().ok());
+        let reply = self.state.lock().unwrap().answer(&method, &path, &body, who);
         match trouble {
             Some(Trouble::Lost(status)) => answer(Reply::new(status, json!({ "message": "lost" }))),
             _ => answer(reply),
@@ -244,6 +254,7 @@ impl Hub {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "Git serves itself")]
 fn upload_pack(dir: &Path, listing: bool, body: &[u8]) -> Vec<u8> {
     let mut command = Command::new("git");
     command.args(["upload-pack", "--stateless-rpc"]);
@@ -282,7 +293,7 @@ impl State {
         self.next
     }
 
-    fn answer(&mut self, method: &Method, path: &str, body: &Value) -> Reply {
+    fn answer(&mut self, method: &Method, path: &str, body: &Value, who: Option<u64>) -> Reply {
         let parts: Vec<String> = path
             .trim_matches('/')
             .split('/')
@@ -306,7 +317,8 @@ impl State {
                 Reply::new(202, json!({}))
             }
             ("GET", ["installation", "repositories"]) => {
-                let all: Vec<Value> = self.repos.iter().map(repository).collect();
+                let own = self.repos.iter().filter(|repo| Some(repo.id) == who);
+                let all: Vec<Value> = own.map(repository).collect();
                 Reply::new(200, json!({ "repositories": all }))
             }
             (method, ["repos", "acme", name, rest @ ..]) => {
@@ -335,7 +347,7 @@ impl State {
         let repo = &self.repos[at];
         match (method, rest) {
             ("GET", ["pulls"]) => {
-                let all: Vec<Value> = repo.pulls.keys().map(|n| json!({ "number": n })).collect();
+                let all: Vec<Value> = repo.pulls.iter().map(|(n, pull)| pull_json(repo, *n, pull)).collect();
                 Reply::new(200, json!(all))
             }
             ("GET", ["pulls", n]) => match repo.pulls.get(&number(n)) {
@@ -374,6 +386,7 @@ impl State {
         }
         let id = self.id();
         let run = json!({ "id": id, "head_sha": sha, "output": { "annotations_count": 0 } });
+        self.run_of.insert(id, sha.clone());
         self.runs.entry(sha).or_default().push(run);
         self.update_run(id, body);
         Reply::new(201, json!({ "id": id }))
@@ -381,7 +394,8 @@ impl State {
 
     fn update_run(&mut self, id: u64, body: &Value) -> Reply {
         *self.calls.entry("check runs written").or_default() += 1;
-        let Some(run) = self.runs.values_mut().flatten().find(|run| run["id"] == json!(id)) else {
+        let runs = self.run_of.get(&id).and_then(|sha| self.runs.get_mut(sha));
+        let Some(run) = runs.into_iter().flatten().find(|run| run["id"] == json!(id)) else {
             return Reply::none();
         };
         for field in ["name", "external_id", "status", "conclusion"] {

@@ -70,6 +70,10 @@ impl Yard {
         Author::new(&self.dir.join("key"))
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "keys and repositories are made by their programs"
+    )]
     fn run(&self, program: &str, args: &[&str]) {
         let done = Command::new(program)
             .args(args)
@@ -104,6 +108,7 @@ impl Yard {
     }
 
     /// Starts a replica and does not wait for it; its log is appended to `NAME.log`.
+    #[expect(clippy::disallowed_methods, reason = "a bot in a process of its own")]
     pub(crate) fn start(&self, name: &str) -> Process {
         let log = File::options()
             .append(true)

@@ -3,6 +3,7 @@
 mod canary;
 #[cfg(feature = "postgres")]
 mod chaos;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the chaos test uses the rest"))]
 mod hub;
 mod payloads;
 mod postgres;

@@ -174,7 +174,11 @@ fn settle(replicas: &Replicas) -> Duration {
     let begun = Instant::now();
     loop {
         replicas.redeliver();
-        let open = replicas.hub().state.lock().unwrap().unsettled();
+        let open = {
+            let state = replicas.hub().state.lock().unwrap();
+            assert_eq!(state.faults, Vec::<String>::new());
+            state.unsettled()
+        };
         if open.is_empty() {
             return begun.elapsed();
         }

@@ -428,6 +428,9 @@ pub trait Store {
     /// Which of these commits were scanned clean under `rule_set`.
     async fn scanned(&self, commits: &[Oid], rule_set: &str) -> Result<Vec<Oid>, Outage>;
 
+    /// Notes commits as scanned clean under `rule_set`.
+    async fn mark_scanned(&self, commits: &[Oid], rule_set: &str) -> Result<(), Outage>;
+
     /// Entries in state `pending`.
     async fn pending(&self) -> Result<Vec<EntryRecord>, Outage>;
 
@@ -510,6 +513,15 @@ pub trait Forge: Send + Sync {
     /// Numbers of all open changes of a repository.
     fn open_changes(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<u64>, ForgeError>> + Send;
 
+    /// As [`Forge::open_changes`], each with its head and base branch where the forge's listing has them: then the
+    /// sweep need not ask for each.
+    fn open_heads(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<OpenChange>, ForgeError>> + Send {
+        async move {
+            let numbers = self.open_changes(repo).await?.into_iter();
+            Ok(numbers.map(|number| OpenChange { number, at: None }).collect())
+        }
+    }
+
     /// The repositories that we serve there.
     fn repositories(&self) -> impl Future<Output = Result<Vec<ForgeRepo>, ForgeError>> + Send;
 
@@ -545,6 +557,15 @@ pub trait Forge: Send + Sync {
     fn redeliver(&self, since: Timestamp) -> impl Future<Output = Result<u32, ForgeError>> + Send;
 }
 
+/// An open change in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenChange {
+    /// Its number.
+    pub number: u64,
+    /// Its head and the branch that it would enter, where the listing has them.
+    pub at: Option<(Oid, RefName)>,
+}
+
 /// From where to fetch.
 pub struct FetchSource {
     /// `https://…`; never holds the credential.
@@ -570,6 +591,13 @@ pub struct Delivery {
     pub event: ForgeEvent,
 }
 
+impl Delivery {
+    /// What all steps of this delivery have in common, for traces.
+    pub fn seed(&self) -> String {
+        format!("{} {}", self.forge, self.delivery)
+    }
+}
+
 /// One unit of work of a lane: (repository, change) pairs are worked on one at a time, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leased<T> {
@@ -585,9 +613,14 @@ pub struct Leased<T> {
 
 /// The durable inbox and outbox of the bot.
 pub trait Queue: Send + Sync {
-    /// Stores a delivery unless its (forge, delivery id) is there already; durable when it returns.
-    /// `false`: it was there.
-    fn accept(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Outage>> + Send;
+    /// Stores deliveries, each unless its (forge, delivery id) is there already: one durable transaction for all
+    /// of them. Gives, in their order, whether it was new.
+    fn accept_all(&self, deliveries: &[Delivery]) -> impl Future<Output = Result<Vec<bool>, Outage>> + Send;
+
+    /// As [`Queue::accept_all`], for one.
+    fn accept(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Outage>> + Send {
+        async move { Ok(self.accept_all(std::slice::from_ref(delivery)).await? == [true]) }
+    }
 
     /// Whether the store can be reached.
     fn ping(&self) -> impl Future<Output = Result<(), Outage>> + Send;
@@ -641,4 +674,66 @@ pub trait Queue: Send + Sync {
         again: Timestamp,
         why: &str,
     ) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Puts a lease's end off to `until`, while its work goes on. `false`: the lease was lost.
+    fn renew(
+        &self,
+        letter_box: LetterBox,
+        lease: (i64, i64),
+        until: Timestamp,
+    ) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// What was laid aside after too many attempts, newest first, at most `limit`.
+    fn dead_letters(&self, limit: u32) -> impl Future<Output = Result<Vec<DeadLetter>, Outage>> + Send;
+
+    /// Lets a dead letter be tried again at once, as if for the first time. `false`: it is none (any more).
+    fn replay(&self, letter_box: LetterBox, row: i64) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// Does what the store wants done now and then, beside its work. Call it about once a second.
+    fn tend(&self) -> impl Future<Output = Result<(), Outage>> + Send {
+        async { Ok(()) }
+    }
+
+    /// How much waits.
+    fn depth(&self) -> impl Future<Output = Result<Depth, Outage>> + Send;
+}
+
+/// The two boxes of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LetterBox {
+    /// Deliveries.
+    Inbox,
+    /// Displays.
+    Outbox,
+}
+
+/// Work that was laid aside after too many attempts, for a person to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Where it is.
+    pub letter_box: LetterBox,
+    /// Its row there.
+    pub row: i64,
+    /// Its lane: forge, repository's number, change.
+    pub lane: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why it failed the last time; holds no secret.
+    pub why: String,
+    /// The event or the display as JSON.
+    pub content: String,
+}
+
+/// How much waits in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Deliveries that wait or are worked on.
+    pub inbox: u64,
+    /// Displays that wait or are being sent.
+    pub outbox: u64,
+    /// Dead letters of both.
+    pub dead: u64,
+    /// When the oldest delivery that waits came, seconds since 1970; 0: none waits.
+    pub oldest: i64,
 }

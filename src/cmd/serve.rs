@@ -7,6 +7,7 @@
 
 pub mod bench;
 mod desk;
+mod otlp;
 
 use super::error::{CommandError, Outcome};
 use super::output::Output;
@@ -14,7 +15,7 @@ use super::{open, process};
 use crate::config::{BotConfig, ForgeConfig, StorePlace, render_errors};
 use crate::forge::ForgeKind;
 use crate::forges::{AnyForge, Forgejo, GitHub, GitHubApp, Gitlab, Manner};
-use crate::mirror::Mirrors;
+use crate::mirror::{Mirrors, bound_silence};
 use crate::pipeline::lane::{Bot, Breaker, Journal};
 use crate::pipeline::metrics::Metrics;
 use crate::port::{Forge, Outage, Queue};
@@ -59,6 +60,15 @@ pub fn run(args: &ServeArgs, out: &mut Output) -> Result<Outcome, CommandError> 
         out.line(format!("{} is valid", args.config.display()));
         return Ok(Outcome::Yes);
     }
+    // Before the runtime's threads.
+    bound_silence()?;
+    if let Err(outage) = process::empty_core_dumps() {
+        log_line(
+            outage.code,
+            &[("why", outage.to_string()), ("next", outage.next.clone())],
+        );
+    }
+    std::panic::set_hook(Box::new(|panic| log_line("panic", &panic_fields(panic))));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| unavailable("start the runtime", &error.to_string()))?;
     let served = runtime.block_on(serve(config, loaded));
@@ -67,7 +77,7 @@ pub fn run(args: &ServeArgs, out: &mut Output) -> Result<Outcome, CommandError> 
     served.map(|()| Outcome::Yes)
 }
 
-fn read_config(path: &Path) -> Result<BotConfig, CommandError> {
+pub(super) fn read_config(path: &Path) -> Result<BotConfig, CommandError> {
     let text = open::read(path, "config-unreadable")?;
     let file = path
         .file_name()
@@ -116,7 +126,7 @@ impl Loaded {
 }
 
 /// A secret in a file of its own, without the line's end.
-fn secret(path: &Path) -> Result<SecretString, CommandError> {
+pub(super) fn secret(path: &Path) -> Result<SecretString, CommandError> {
     let text = zeroize::Zeroizing::new(open::read(path, "secret-unreadable")?);
     let trimmed = text.trim();
     if trimmed.len() < 16 {
@@ -150,15 +160,20 @@ async fn serve(config: BotConfig, loaded: Loaded) -> Result<(), CommandError> {
             let queue = crate::store::postgres::PostgresQueue::connect(url).await?;
             serve_with(queue, config, loaded).await
         }
-        (StorePlace::Postgres(file), _) => Err(CommandError::usage(
-            "no-postgres",
-            format!(
-                "this program was built without PostgreSQL, and {} names a database",
-                file.display()
-            ),
-            "build it with --features postgres",
-        )),
+        (StorePlace::Postgres(file), _) => Err(no_postgres(file)),
     }
+}
+
+/// A store that this program cannot open.
+pub(super) fn no_postgres(file: &Path) -> CommandError {
+    CommandError::usage(
+        "no-postgres",
+        format!(
+            "this program was built without PostgreSQL, and {} names a database",
+            file.display()
+        ),
+        "build it with --features postgres",
+    )
 }
 
 async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loaded) -> Result<(), CommandError> {
@@ -183,6 +198,18 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         workers: config.workers,
         sweep: Duration::from_secs(config.sweep_seconds),
     };
+    let (tell, stop) = watch::channel(false);
+    let owner = owner()?;
+    let collector = config.otlp.clone();
+    let exporter = collector.map(|endpoint| {
+        otlp::start(
+            &metrics.traces,
+            endpoint,
+            owner.clone(),
+            Arc::clone(&journal),
+            stop.clone(),
+        )
+    });
     let bot = Bot {
         queue,
         forges,
@@ -192,11 +219,13 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         metrics,
         bell,
         outgoing: Notify::new(),
-        owner: owner()?,
+        owner,
         idle: IDLE,
     };
-    let (tell, stop) = watch::channel(false);
-    let tasks = start(Arc::new(bot), door, listener, &pace, &stop);
+    let mut tasks = start(Arc::new(bot), door, listener, &pace, &stop);
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter);
+    }
     let at = ("workers", pace.workers.to_string());
     journal("serving", &[at]);
     told_to_stop().await?;
@@ -234,6 +263,8 @@ where
         let (bot, stop) = (Arc::clone(&bot), stop.clone());
         tasks.spawn(async move { bot.displays(stop).await });
     }
+    let (tended, told) = (Arc::clone(&bot), stop.clone());
+    tasks.spawn(async move { tended.tend(told).await });
     let (every, told) = (pace.sweep, stop.clone());
     tasks.spawn(async move { bot.sweeps(every, told).await });
     let (journal, told) = (Arc::clone(&door.journal), stop.clone());
@@ -292,6 +323,14 @@ fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<AnyForge, CommandErro
 fn owner() -> Result<String, Outage> {
     let random = process::random()?;
     Ok(random.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Where a panic was, not what it said: that may quote what was worked on.
+fn panic_fields(panic: &std::panic::PanicHookInfo<'_>) -> [(&'static str, String); 1] {
+    let place = panic
+        .location()
+        .map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    [("at", place)]
 }
 
 /// One JSON object a line.

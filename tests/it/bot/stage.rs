@@ -194,6 +194,7 @@ pub(crate) struct Stage {
     pub(crate) bot: Arc<TestBot>,
     pub(crate) store: PathBuf,
     config: BotConfig,
+    text: String,
     lines: Arc<Mutex<String>>,
     base: String,
     _stop: watch::Sender<bool>,
@@ -213,7 +214,7 @@ impl Stage {
         work.push(&["HEAD:refs/heads/main"]).ok();
         let forge = FakeForge::default();
         forge.state.lock().unwrap().url = url;
-        let config = config(&gate, "acme/pay");
+        let (config, text) = config(&gate, "acme/pay");
         let store = gate.scratch.path("bot.db");
         let lines = Arc::new(Mutex::new(String::new()));
         let bot = Arc::new(bot(&store, &config, forge.clone(), &lines).await);
@@ -224,6 +225,7 @@ impl Stage {
             bot,
             store,
             config,
+            text,
             lines,
             base,
             _stop,
@@ -238,7 +240,7 @@ impl Stage {
 
     /// A bot at another forge, which calls the repository `name`.
     pub(crate) async fn bot_at<F: Forge>(&self, forge: F, name: &str) -> Bot<SqliteStore, F, Bench> {
-        bot(&self.store, &config(&self.gate, name), forge, &self.lines).await
+        bot(&self.store, &config(&self.gate, name).0, forge, &self.lines).await
     }
 
     /// Where the forge's repository can be fetched.
@@ -325,7 +327,25 @@ impl Stage {
 
     /// Time passes: every lease ends, every pause is over.
     pub(crate) fn later(&self) {
-        AHEAD.with(|ahead| ahead.fetch_add(1000, Ordering::Relaxed));
+        self.pass(1000);
+    }
+
+    /// So many seconds pass.
+    pub(crate) fn pass(&self, seconds: i64) {
+        AHEAD.with(|ahead| ahead.fetch_add(seconds, Ordering::Relaxed));
+    }
+
+    /// The pause between two sweeps, as it is without a setting.
+    pub(crate) fn sweep_seconds(&self) -> i64 {
+        i64::try_from(self.config.sweep_seconds).unwrap()
+    }
+
+    /// Runs `lychgate queue` on the bot's store.
+    pub(crate) fn queue(&self, args: &[&str]) -> String {
+        let config = self.gate.scratch.write("bot.toml", &self.text);
+        let config = ["--config", config.to_str().unwrap()];
+        let args = [&["queue"], args, &config].concat();
+        self.gate.scratch.run(crate::support::LYCHGATE, &args).ok()
     }
 
     /// Works until nothing is due.
@@ -349,6 +369,18 @@ impl Stage {
     pub(crate) fn verdicts(&self) -> Vec<Display> {
         let verdict = |d: &Display| matches!(d.state, CheckState::Success | CheckState::Failure);
         self.shown().into_iter().filter(verdict).collect()
+    }
+
+    /// Commits that need no second scan, sorted.
+    pub(crate) async fn noted(&self) -> Vec<Oid> {
+        use sqlx::{Connection, Row};
+        let verdicts = self.config.mirrors.join("verdicts.db");
+        let mut sql = sqlx::SqliteConnection::connect(&format!("sqlite://{}", verdicts.display()))
+            .await
+            .unwrap();
+        let noted = sqlx::query("SELECT oid FROM scanned_commit ORDER BY oid");
+        let rows = noted.fetch_all(&mut sql).await.unwrap();
+        rows.iter().map(|row| Oid::from_bytes(row.get(0)).unwrap()).collect()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -383,7 +415,7 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
     head.parse().unwrap()
 }
 
-fn config(gate: &Gate, name: &str) -> BotConfig {
+fn config(gate: &Gate, name: &str) -> (BotConfig, String) {
     let home = gate.bare.join("lychgate");
     let settings = std::fs::read_to_string(home.join("gate.toml")).unwrap();
     let resource = Settings::parse("gate.toml", &settings).unwrap().resource;
@@ -395,7 +427,8 @@ fn config(gate: &Gate, name: &str) -> BotConfig {
          [[repository]]\nforge = \"hub\"\nname = \"{name}\"\nresource = \"{resource}\"\ngate = \"{gate}\"\n",
         gate = gate.bare.display(),
     );
-    BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
+    let config = BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    (config, text)
 }
 
 async fn bot<F: Forge>(
@@ -430,6 +463,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Delivers a signed body; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
         self.post_as("pull_request", body, delivery).await

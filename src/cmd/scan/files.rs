@@ -372,3 +372,69 @@ pub(super) fn incoming(eye: &Eye, shown: &str, input: &mut dyn Read) -> Result<R
         ..Report::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    //! What comes in otherwise than its size promised.
+
+    use super::*;
+
+    /// Gives its bytes a few at a time, with an interruption before each.
+    struct Slow<'a> {
+        rest: &'a [u8],
+        interrupt: bool,
+    }
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            self.interrupt = !self.interrupt;
+            if self.interrupt {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let count = into.len().min(7);
+            (&mut self.rest).take(count as u64).read(into)
+        }
+    }
+
+    fn filled(data: &[u8], size: u64, limit: u64, buffer: &mut Buffer) -> usize {
+        let mut from = Slow {
+            rest: data,
+            interrupt: false,
+        };
+        fill(&mut from, size, limit, buffer).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end_whatever_its_size_was() {
+        let data: Vec<u8> = (0..200u8).collect();
+        let mut buffer = Buffer::default();
+        for size in [0, 1, 199, 200, 201, 5000] {
+            let count = filled(&data, size, 1000, &mut buffer);
+            assert_eq!(&buffer[..count], data, "{size}");
+        }
+        // Shorter ones after it are not mixed with what the buffer held.
+        let count = filled(b"short", 200, 1000, &mut buffer);
+        assert_eq!(&buffer[..count], b"short");
+    }
+
+    #[test]
+    fn one_byte_beyond_the_limit_shows_that_there_is_more() {
+        for (length, counted) in [(63, 63), (64, 64), (65, 65), (900, 65)] {
+            let mut buffer = Buffer::default();
+            assert_eq!(filled(&vec![b'x'; length], 900, 64, &mut buffer), counted, "{length}");
+            assert!(buffer.len() <= 65);
+        }
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_an_error() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let failed = fill(&mut Broken, 9, 1000, &mut Buffer::default());
+        assert_eq!(failed.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}

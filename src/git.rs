@@ -13,6 +13,7 @@
 //! (which commits are new) → `reused` and `introduced` (what of the main store
 //! comes with them) → `place` (path and commit of each hit).
 
+mod bases;
 mod body;
 mod deadline;
 mod delta;

@@ -34,6 +34,7 @@
 //! piece has at most 1 MiB; one text yields at most 10,000 matches, and a
 //! text with more yields one more, of the rule [`TOO_MANY`].
 
+mod buckets;
 mod container;
 mod decode;
 mod engine;
@@ -42,6 +43,7 @@ mod evidence;
 mod explain;
 mod joined;
 mod likeness;
+mod outline;
 mod part;
 mod place;
 mod rules;
@@ -69,6 +71,11 @@ pub type FingerprintKey = SecretBox<[u8; 32]>;
 
 /// The rule id of the match that says: there are more matches than are listed.
 pub const TOO_MANY: &str = "too-many-secrets";
+
+/// Whether bytes begin as an archive or a compressed stream whose members [`Scanner::scan`] looks into.
+pub fn is_packed(head: &[u8]) -> bool {
+    Kind::of(head).is_some()
+}
 
 /// Levels of decoding, one inside the other.
 const MAX_DEPTH: u32 = 2;
@@ -136,11 +143,20 @@ impl<'a> Scanner<'a> {
     /// and nothing that reaches far. Of a text that is made of a plain one and some changes, only the changed lines
     /// need a look, by [`Scanner::clean_part`].
     pub fn outline(&self, data: &[u8]) -> (Vec<Match>, bool) {
+        self.look(data, Kind::of(data).is_some())
+    }
+
+    /// The matches in a part of a larger text, which is no container whatever it begins with.
+    pub(crate) fn scan_part(&self, data: &[u8]) -> Vec<Match> {
+        self.look(data, false).0
+    }
+
+    fn look(&self, data: &[u8], packed: bool) -> (Vec<Match>, bool) {
         let mut budget = Budget::default();
         let mut shown = Vec::new();
         let mut overflow = self.plain(data, &mut budget, &mut shown);
         let mut unpacked = Unpacked::default();
-        if Kind::of(data).is_some() {
+        if packed {
             self.unpack(data, None, 1, &mut budget, &mut unpacked);
             overflow |= unpacked.overflow;
         }
@@ -201,6 +217,11 @@ impl<'a> Scanner<'a> {
     /// and characters that change the direction of writing escaped.
     pub fn scan_name(&self, name: &[u8]) -> (Vec<Match>, String) {
         let hits = self.hits(name, 0, &mut Budget::default()).hits;
+        // Nearly all names: nothing in them could be written or packed in another way either.
+        let plain = name.iter().all(|byte| (0x20..0x7f).contains(byte)) && Kind::of(name).is_none();
+        if hits.is_empty() && plain {
+            return (Vec::new(), String::from_utf8_lossy(name).into_owned());
+        }
         let secrets = place::union(hits.into_iter().map(|hit| hit.span).collect());
         (self.scan(name), place::printable(name, &secrets))
     }

@@ -11,6 +11,7 @@
 use super::super::error::CommandError;
 use super::super::git as program;
 use super::super::output::Output;
+use super::super::process;
 use super::progress::Progress;
 use super::{Eye, io_outage};
 use crate::config::Bounds;
@@ -255,6 +256,11 @@ pub(super) fn ignored(path: &Path) -> Result<Vec<PathBuf>, CommandError> {
 fn git_dir(path: &Path) -> Result<PathBuf, CommandError> {
     if is_bare(path) {
         return Ok(path.to_owned());
+    }
+    // The usual work tree; the program knows the others, and what its environment says.
+    let own = path.join(".git");
+    if process::variable("GIT_DIR").is_none() && is_bare(&own) {
+        return Ok(own);
     }
     let asked = program::run(path, &["rev-parse", "--absolute-git-dir"])?;
     let dir = asked.stdout.strip_suffix(b"\n").filter(|_| asked.status.success());

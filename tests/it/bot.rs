@@ -8,6 +8,7 @@ mod hub;
 mod payloads;
 mod postgres;
 mod queue;
+mod silence;
 mod stage;
 mod traces;
 mod yard;

@@ -10,6 +10,7 @@ mod mend;
 mod payloads;
 mod postgres;
 mod queue;
+mod silence;
 mod stage;
 mod texts;
 mod traces;

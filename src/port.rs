@@ -10,7 +10,7 @@ use crate::finding::Place;
 use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
 use crate::object::{ObjectKind, SignatureFormat};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
-use crate::tlog::Head;
+use crate::tlog::{self, Head};
 use serde::{Deserialize, Serialize};
 
 /// A failure of ours or of the system below us: an outage, never a verdict.
@@ -323,6 +323,17 @@ pub struct Append {
     pub tasks: Vec<Task>,
 }
 
+/// Where the log ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// The log's head.
+    pub head: Head,
+    /// The hashes of [`tlog::right_edge`], in its order.
+    pub edge: Vec<[u8; 32]>,
+    /// The next free status list index.
+    pub next_status_index: u64,
+}
+
 /// What publication adds to an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedEntry {
@@ -394,6 +405,19 @@ pub trait Store {
 
     /// The next free status list index.
     async fn next_status_index(&self) -> Result<u64, Outage>;
+
+    /// What an append starts from.
+    ///
+    /// A store that can read all of it at once does so; read one after another, the parts may be of different
+    /// moments, and [`Store::append`] then refuses what was made of them.
+    async fn tip(&self) -> Result<Tip, Outage> {
+        let head = self.head().await?;
+        Ok(Tip {
+            edge: self.nodes(&tlog::right_edge(head.size)).await?,
+            next_status_index: self.next_status_index().await?,
+            head,
+        })
+    }
 
     /// Appends if the head still has `expected_size` and every entry to publish is still pending: `true`.
     /// Otherwise changes nothing: `false`, and the caller starts again from the new head.

@@ -1,8 +1,10 @@
 //! `lychgate hook`: what Git runs on the server for each push.
 //!
 //! `pre-receive` decides and makes the decision durable; `reference-transaction` lets a protected ref move
-//! only along a durable pending entry, and publishes or voids it; `post-receive` starts the work after the
-//! push. Nothing here that a hook does not need is initialised: the time of a push is paid by a developer.
+//! only along a durable pending entry, and voids it when the ref does not move; `post-receive` starts what
+//! publishes it, in a process of its own. Nothing here that a hook does not need is initialised: the time of a
+//! push is paid by a developer, and no developer waits for a publication. Whoever reads the ledger before it is
+//! done publishes first (`settle::recover`).
 //!
 //! <https://git-scm.com/docs/githooks>
 
@@ -18,7 +20,6 @@ use crate::port::{EntryRecord, Outage, Store};
 use crate::push::{Oid, Push, RefName, Timestamp, read_updates};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
-use crate::worker;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -71,8 +72,7 @@ fn after(hook: &str, args: &[String], out: &mut Output) -> Result<Outcome, Comma
             "use pre-receive, reference-transaction or post-receive",
         )),
     };
-    let moved = hook == "post-receive" || phase == "committed";
-    result.or_else(|error| tell(error, moved, out))
+    result.or_else(|error| tell(error, hook == "post-receive", out))
 }
 
 /// Says why a hook could not do its work.
@@ -129,6 +129,7 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
 }
 
 async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, CommandError> {
+    let opening = open::opening(home);
     let (policy, policy_text) = open::policy(&home.policy())?;
     if push.updates.iter().any(|update| policy.protects(&update.name)) {
         // What could not be attested afterwards must not enter.
@@ -140,8 +141,10 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, Com
     let quarantine = quarantine.map(PathBuf::from);
     let repository = open::repository(home, quarantine.as_ref())?;
     let keyring = open::keyring(home);
-    let store = open::store(home).await?;
-    settle::recover(home, &store, &repository, now).await?;
+    let (store, pending) = opening.join()?;
+    if !pending.is_empty() {
+        settle::recover(home, &store, &repository, now).await?;
+    }
     let rules = RuleSet::builtin();
     let scanner = Scanner::new(rules, &key);
     let world = World {
@@ -168,8 +171,8 @@ struct Move {
 
 fn reference_transaction(phase: &str) -> Result<Outcome, CommandError> {
     let input = input()?;
-    // Git has more phases than we act on; an unknown one decides nothing.
-    if !matches!(phase, "prepared" | "committed" | "aborted") || !mentions_refs(&input) {
+    // Git has more phases than we act on. Once refs have moved (`committed`) there is nothing to decide.
+    if !matches!(phase, "prepared" | "aborted") || !mentions_refs(&input) {
         return Ok(Outcome::Yes);
     }
     let home = home()?;
@@ -179,25 +182,14 @@ fn reference_transaction(phase: &str) -> Result<Outcome, CommandError> {
         return Ok(Outcome::Yes);
     }
     open::runtime()?.block_on(async {
-        let store = open::store(&home).await?;
-        let outcome = act(&home, &store, phase, &moves).await;
+        let (store, pending) = SqliteStore::open_pending(&home.ledger()).await?;
+        let outcome = match phase {
+            "prepared" => prepared(&home, &moves, &pending),
+            _ => aborted(&store, &moves, &pending).await.map_err(CommandError::from),
+        };
         store.leave().await;
-        outcome
+        outcome.map(|()| Outcome::Yes)
     })
-}
-
-async fn act(home: &Home, store: &SqliteStore, phase: &str, moves: &[Move]) -> Result<Outcome, CommandError> {
-    let pending = store.pending().await?;
-    match phase {
-        "prepared" => prepared(home, moves, &pending)?,
-        "committed" => {
-            let moved = pending.into_iter().filter(|entry| moves.iter().any(|m| m.is(entry)));
-            let (signer, gate) = (open::signer(home)?, settle::gate(home)?);
-            worker::publish(store, &signer, &gate, moved.collect()).await?;
-        }
-        _ => aborted(store, moves, &pending).await?,
-    }
-    Ok(Outcome::Yes)
 }
 
 impl Move {
@@ -281,12 +273,14 @@ async fn aborted(store: &impl Store, moves: &[Move], pending: &[EntryRecord]) ->
     Ok(())
 }
 
-/// Starts the work after the push in a process of its own, so that nobody waits for it.
+/// Starts publication and the work after it in a process of its own, so that nobody waits for it.
 fn post_receive() -> Result<Outcome, CommandError> {
     // Git warns about a hook that leaves its input unread.
     let _ = input()?;
     let home = home()?;
     settle::start(&home)?;
+    // Nobody sees what that process has to say, so what would stop it is looked at here.
+    open::signer(&home)?;
     Ok(Outcome::Yes)
 }
 

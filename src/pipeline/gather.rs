@@ -372,7 +372,8 @@ async fn first_opinions<R, K, S>(
     S: Store,
 {
     let mut first: BTreeMap<String, Vec<Use<'_>>> = BTreeMap::new();
-    for (fact, new) in commits.iter_mut().zip(&inspected.commits) {
+    let (commits, news) = (commits.iter_mut(), &inspected.commits);
+    for (fact, new) in commits.zip(news).filter(|(fact, _)| is_good(&fact.signature)) {
         let Ok(commit) = object::commit(&new.data) else {
             continue;
         };
@@ -416,9 +417,13 @@ async fn first_opinions<R, K, S>(
 fn good_openpgp(fact: &Fact<SignatureFact>, parts: Option<SignatureParts>) -> Option<(String, SignatureParts)> {
     let parts = parts.filter(|parts| parts.format == SignatureFormat::Openpgp)?;
     match fact {
-        Fact::Known(fact) if fact.state == SignatureState::Good => Some((fact.key.clone()?, parts)),
+        Fact::Known(known) if is_good(fact) => Some((known.key.clone()?, parts)),
         _ => None,
     }
+}
+
+fn is_good(fact: &Fact<SignatureFact>) -> bool {
+    matches!(fact, Fact::Known(known) if known.state == SignatureState::Good)
 }
 
 async fn first_opinion<R, K, S>(world: &World<'_, R, K, S>, key: &str, mut uses: Vec<Use<'_>>)

@@ -20,7 +20,7 @@ use crate::config::Policy;
 use crate::decision::{self, Decision, Verdict};
 use crate::facts::{Fact, Facts};
 use crate::finding::Finding;
-use crate::port::{DecisionRecord, EntryRecord, EntryState, Keyring, Outage, Repository, Store};
+use crate::port::{Canonical, DecisionRecord, Document, EntryRecord, EntryState, Keyring, Outage, Repository, Store};
 use crate::push::{Oid, Push};
 use crate::scan::Scanner;
 
@@ -66,13 +66,14 @@ where
 {
     let facts = facts(world, push).await;
     let decision = decision::judge(world.policy, &facts);
+    let documents: [&dyn Document; 2] = [&Canonical(&facts), &Canonical(&decision)];
     let record = DecisionRecord {
         push_id: facts.push.id.clone(),
         received_at: facts.push.received_at,
         allowed: decision.verdict == Verdict::Allow,
         policy: world.policy_text.to_owned(),
-        facts: decision::canonical(&facts),
-        decision: decision::canonical(&decision),
+        facts: documents[0],
+        decision: documents[1],
     };
     let pending = pending(&facts, &decision, owner);
     let scanned = scanned_clean(&facts, &decision);

@@ -12,6 +12,7 @@ use crate::object::{ObjectKind, SignatureFormat};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::tlog::{self, Head};
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 
 /// A failure of ours or of the system below us: an outage, never a verdict.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -205,9 +206,39 @@ pub trait Signer {
     fn public_key(&self) -> &[u8];
 }
 
-/// A decision as stored: enough to replay it byte for byte.
+/// A document that is stored: writes itself, so that nobody need hold it whole.
+pub trait Document {
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()>;
+}
+
+impl Document for Vec<u8> {
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        out.write_all(self)
+    }
+}
+
+impl Document for &dyn Document {
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        (**self).write_to(out)
+    }
+}
+
+/// A value of ours as the document of its [canonical JSON](crate::decision::canonical).
+pub struct Canonical<'a, T>(pub &'a T);
+
+impl<T: Serialize> Document for Canonical<'_, T> {
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        serde_json::to_writer(out, self.0).map_err(std::io::Error::from)
+    }
+}
+
+/// A decision as stored: enough to replay it byte for byte. Read back, its documents are held whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecisionRecord {
+pub struct DecisionRecord<D = Vec<u8>> {
     /// The push's id (ULID).
     pub push_id: String,
     /// Receive time.
@@ -217,9 +248,9 @@ pub struct DecisionRecord {
     /// Text of the policy in force.
     pub policy: String,
     /// The facts as canonical JSON.
-    pub facts: Vec<u8>,
+    pub facts: D,
     /// The decision as canonical JSON.
-    pub decision: Vec<u8>,
+    pub decision: D,
 }
 
 /// What a stored entry's life has come to.
@@ -359,9 +390,9 @@ pub struct PublishedEntry {
 )]
 pub trait Store {
     /// Records a decision with its pending entries and the commits that were scanned clean: one durable transaction.
-    async fn record(
+    async fn record<D: Document>(
         &self,
-        decision: &DecisionRecord,
+        decision: &DecisionRecord<D>,
         pending: &[EntryRecord],
         scanned: &[Oid],
         rule_set: &str,

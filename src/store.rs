@@ -27,7 +27,7 @@ mod row;
 mod schema;
 mod work;
 
-use crate::port::{Append, DecisionRecord, EntryRecord, Outage, ReopenRecord, Store, Task, Tip};
+use crate::port::{Append, DecisionRecord, Document, EntryRecord, Outage, ReopenRecord, Store, Task, Tip};
 use crate::push::{Oid, RefName};
 use crate::tlog::Head;
 use batch::Batch;
@@ -282,9 +282,9 @@ fn touch_private(path: &Path) -> std::io::Result<()> {
 }
 
 impl Store for SqliteStore {
-    async fn record(
+    async fn record<D: Document>(
         &self,
-        decision: &DecisionRecord,
+        decision: &DecisionRecord<D>,
         pending: &[EntryRecord],
         scanned: &[Oid],
         rule_set: &str,

@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::fault::Fault;
 use super::row::{self, column, count, deflate, integer, select_decision, select_entry};
 use super::schema::select_header;
-use crate::port::{DecisionRecord, EntryRecord, EntryState, PublishedEntry};
+use crate::port::{DecisionRecord, Document, EntryRecord, EntryState, PublishedEntry};
 use crate::push::{Oid, RefName};
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
@@ -13,8 +13,8 @@ use sqlx::SqliteConnection;
 const ROWS_AT_ONCE: usize = 500;
 
 /// A decision and its entries, checked and deflated before the ledger is locked.
-pub(super) struct Recording<'a> {
-    decision: &'a DecisionRecord,
+pub(super) struct Recording<'a, D> {
+    decision: &'a DecisionRecord<D>,
     pending: &'a [EntryRecord],
     policy_digest: Vec<u8>,
     facts: Vec<u8>,
@@ -23,26 +23,28 @@ pub(super) struct Recording<'a> {
     judgement_len: i64,
 }
 
-impl<'a> Recording<'a> {
+impl<'a, D: Document> Recording<'a, D> {
     /// Prepares the rows.
     ///
     /// # Errors
     /// [`Fault::Refused`] for an entry that is not pending, already has what publication adds, or is of another push.
-    pub(super) fn of(decision: &'a DecisionRecord, pending: &'a [EntryRecord]) -> Result<Self, Fault> {
+    pub(super) fn of(decision: &'a DecisionRecord<D>, pending: &'a [EntryRecord]) -> Result<Self, Fault> {
         if let Some(entry) = pending.iter().find(|entry| !is_fresh(entry, decision)) {
             return Err(Fault::Refused(format!(
                 "entry {} is no pending entry of this push",
                 entry.id
             )));
         }
+        let (facts, facts_len) = deflate(&decision.facts)?;
+        let (judgement, judgement_len) = deflate(&decision.decision)?;
         Ok(Self {
             decision,
             pending,
             policy_digest: Sha256::digest(decision.policy.as_bytes()).to_vec(),
-            facts: deflate(&decision.facts)?,
-            facts_len: length(&decision.facts)?,
-            judgement: deflate(&decision.decision)?,
-            judgement_len: length(&decision.decision)?,
+            facts,
+            facts_len: integer(facts_len)?,
+            judgement,
+            judgement_len: integer(judgement_len)?,
         })
     }
 
@@ -77,14 +79,10 @@ impl<'a> Recording<'a> {
     }
 }
 
-fn is_fresh(entry: &EntryRecord, decision: &DecisionRecord) -> bool {
+fn is_fresh<D>(entry: &EntryRecord, decision: &DecisionRecord<D>) -> bool {
     let unpublished =
         entry.log_index.is_none() && entry.status_index.is_none() && entry.provenance.is_none() && entry.vsa.is_none();
     entry.state == EntryState::Pending && entry.push_id == decision.push_id && unpublished
-}
-
-fn length(data: &[u8]) -> Result<i64, Fault> {
-    i64::try_from(data.len()).map_err(|_| Fault::Refused("a document is too large".to_owned()))
 }
 
 fn insert_pending(batch: &mut Batch, entries: &[EntryRecord]) {

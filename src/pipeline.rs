@@ -22,7 +22,7 @@ use crate::facts::{Fact, Facts};
 use crate::finding::Finding;
 use crate::port::{Canonical, DecisionRecord, Document, EntryRecord, EntryState, Keyring, Outage, Repository, Store};
 use crate::push::{Oid, Push};
-use crate::scan::Scanner;
+use crate::scan::{RuleSet, Scanner};
 
 /// What a push is judged with.
 pub struct World<'a, R, K, S> {
@@ -40,6 +40,31 @@ pub struct World<'a, R, K, S> {
     pub policy: &'a Policy,
     /// Its text, stored with the decision.
     pub policy_text: &'a str,
+}
+
+impl<'a, R, K, S> World<'a, R, K, S> {
+    /// What a push is judged with.
+    ///
+    /// * `scanner`: of `rules`.
+    /// * `policy`: the policy in force and its text.
+    pub fn new(
+        repository: &'a R,
+        keyring: &'a K,
+        store: &'a S,
+        scanner: &'a Scanner<'a>,
+        rules: &'a RuleSet,
+        (policy, policy_text): &'a (Policy, String),
+    ) -> Self {
+        Self {
+            repository,
+            keyring,
+            store,
+            scanner,
+            rule_set: rules.digest(),
+            policy,
+            policy_text,
+        }
+    }
 }
 
 /// A decided push.

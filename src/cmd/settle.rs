@@ -7,7 +7,7 @@
 use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::{Format, Output};
-use super::{open, process, publish};
+use super::{open, pass, process, publish};
 use crate::git::{Gate as GitGate, notes::FastImportNotes};
 use crate::port::{Outage, Repository};
 use crate::push::Timestamp;
@@ -68,6 +68,7 @@ async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32,
 
 async fn round(home: &Home, store: &SqliteStore, repository: &GitGate, now: Timestamp) -> Result<u32, CommandError> {
     recover(home, store, repository, now).await?;
+    pass::clear(home);
     // Developers' dry runs depend on it, entries do not: it fails after the work, not instead of it.
     let published = publish::write(home);
     let (keyring, signer) = (open::keyring(home), open::signer(home)?);

@@ -80,6 +80,25 @@ fn a_pass_lets_its_own_push_make_the_moves_that_it_names() {
 }
 
 #[test]
+fn a_lock_that_a_killed_git_left_on_the_notes_goes_once_it_is_old() {
+    let gate = Gate::new();
+    let dev = begin(&gate);
+    gate.scratch.settled(&gate.bare);
+    let lock = gate.bare.join("refs/notes/commits.lock");
+    let file = std::fs::File::create(&lock).unwrap();
+    let next = dev.commit("next", "1\n", Signing::Ssh);
+    dev.push(&["main"]).ok();
+    gate.scratch.settled(&gate.bare);
+    gate.git(&["notes", "show", &next]).refused("no note found");
+    assert!(lock.exists(), "whose it is, nobody can tell yet");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    file.set_modified(old).unwrap();
+    gate.ask(&["settle"]).ok();
+    assert!(gate.git(&["notes", "show", &next]).ok().contains("dsseEnvelope"));
+    assert!(!lock.exists());
+}
+
+#[test]
 fn housekeeping_moves_nothing_and_works() {
     let gate = Gate::new();
     let dev = begin(&gate);

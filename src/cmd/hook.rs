@@ -183,7 +183,7 @@ fn reference_transaction(phase: &str) -> Result<Outcome, CommandError> {
         let (store, pending) = SqliteStore::open_pending(&home.ledger()).await?;
         let outcome = match phase {
             "prepared" => prepared(&home, &moves, &pending),
-            _ => aborted(&store, &moves, &pending).await.map_err(CommandError::from),
+            _ => aborted(&store, &moves, &pending).await,
         };
         store.leave().await;
         outcome.map(|()| Outcome::Yes)

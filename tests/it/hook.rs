@@ -91,7 +91,7 @@ fn a_lock_that_a_killed_git_left_on_the_notes_goes_once_it_is_old() {
     gate.scratch.settled(&gate.bare);
     gate.git(&["notes", "show", &next]).refused("no note found");
     assert!(lock.exists(), "whose it is, nobody can tell yet");
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
     file.set_modified(old).unwrap();
     gate.ask(&["settle"]).ok();
     assert!(gate.git(&["notes", "show", &next]).ok().contains("dsseEnvelope"));

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod log;
 pub mod open;
 pub mod output;
+mod pass;
 pub mod process;
 pub mod publish;
 #[cfg(feature = "bot")]

@@ -10,8 +10,9 @@ use crate::finding::Place;
 use crate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
 use crate::object::{ObjectKind, SignatureFormat};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
-use crate::tlog::Head;
+use crate::tlog::{self, Head};
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 
 /// A failure of ours or of the system below us: an outage, never a verdict.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -248,9 +249,39 @@ pub trait Signer {
     fn public_key(&self) -> &[u8];
 }
 
-/// A decision as stored: enough to replay it byte for byte.
+/// A document that is stored: writes itself, so that nobody need hold it whole.
+pub trait Document {
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()>;
+}
+
+impl Document for Vec<u8> {
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        out.write_all(self)
+    }
+}
+
+impl Document for &dyn Document {
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        (**self).write_to(out)
+    }
+}
+
+/// A value of ours as the document of its [canonical JSON](crate::decision::canonical).
+pub struct Canonical<'a, T>(pub &'a T);
+
+impl<T: Serialize> Document for Canonical<'_, T> {
+    fn write_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        serde_json::to_writer(out, self.0).map_err(std::io::Error::from)
+    }
+}
+
+/// A decision as stored: enough to replay it byte for byte. Read back, its documents are held whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecisionRecord {
+pub struct DecisionRecord<D = Vec<u8>> {
     /// The push's id (ULID).
     pub push_id: String,
     /// Receive time.
@@ -260,9 +291,9 @@ pub struct DecisionRecord {
     /// Text of the policy in force.
     pub policy: String,
     /// The facts as canonical JSON.
-    pub facts: Vec<u8>,
+    pub facts: D,
     /// The decision as canonical JSON.
-    pub decision: Vec<u8>,
+    pub decision: D,
 }
 
 /// What a stored entry's life has come to.
@@ -386,6 +417,17 @@ pub struct Append {
     pub tasks: Vec<Task>,
 }
 
+/// Where the log ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// The log's head.
+    pub head: Head,
+    /// The hashes of [`tlog::right_edge`], in its order.
+    pub edge: Vec<[u8; 32]>,
+    /// The next free status list index.
+    pub next_status_index: u64,
+}
+
 /// What publication adds to an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedEntry {
@@ -411,9 +453,9 @@ pub struct PublishedEntry {
 )]
 pub trait Store {
     /// Records a decision with its pending entries and the commits that were scanned clean: one durable transaction.
-    async fn record(
+    async fn record<D: Document>(
         &self,
-        decision: &DecisionRecord,
+        decision: &DecisionRecord<D>,
         pending: &[EntryRecord],
         scanned: &[Oid],
         rule_set: &str,
@@ -460,6 +502,19 @@ pub trait Store {
 
     /// The next free status list index.
     async fn next_status_index(&self) -> Result<u64, Outage>;
+
+    /// What an append starts from.
+    ///
+    /// A store that can read all of it at once does so; read one after another, the parts may be of different
+    /// moments, and [`Store::append`] then refuses what was made of them.
+    async fn tip(&self) -> Result<Tip, Outage> {
+        let head = self.head().await?;
+        Ok(Tip {
+            edge: self.nodes(&tlog::right_edge(head.size)).await?,
+            next_status_index: self.next_status_index().await?,
+            head,
+        })
+    }
 
     /// Appends if the head still has `expected_size` and every entry to publish is still pending: `true`.
     /// Otherwise changes nothing: `false`, and the caller starts again from the new head.

@@ -35,6 +35,7 @@
 //! text with more yields one more, of the rule [`TOO_MANY`].
 
 mod container;
+mod context;
 mod decode;
 mod engine;
 mod escapes;

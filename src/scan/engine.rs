@@ -3,7 +3,8 @@
 //! In scope: plain bytes. Out of scope: other writings of a text (`wide`,
 //! `decode`), places and excerpts (`place`).
 
-use super::evidence;
+use super::context::Found;
+use super::evidence::{self, Structure};
 use super::rules::{Entry, RuleSet};
 use super::shape::Reach;
 use super::simd::{self, Level};
@@ -25,8 +26,8 @@ pub(crate) struct Hit {
     /// Where the secret stands.
     pub(crate) span: Range<usize>,
     pub(crate) confidence: Confidence,
-    /// Whether a structure check confirmed it.
-    pub(crate) confirmed: bool,
+    /// What its structure says.
+    pub(crate) structure: Structure,
     /// HMAC of the secret.
     pub(crate) fingerprint: [u8; 32],
 }
@@ -136,7 +137,7 @@ impl Sweep<'_> {
         let entry = &self.rules.entries()[usize::from(rule)];
         let Some(expression) = entry.expression() else {
             // Cannot be: loading compiles every expression. Were it so, the keyword alone must not pass.
-            return self.judge(rule, entry, at..end);
+            return self.judge(rule, entry, at..end, at..end);
         };
         let mut captures = expression.regex.create_captures();
         while at < end && !self.found.overflow {
@@ -161,16 +162,21 @@ impl Sweep<'_> {
             };
             at = whole.end().max(at + 1);
             self.regions[i].done = at;
-            self.judge(rule, entry, secret(&captures, expression.group, whole.range()));
+            let span = secret(&captures, expression.group, whole.range());
+            self.judge(rule, entry, whole.range(), span);
         }
     }
 
-    fn judge(&mut self, rule: u16, entry: &Entry, span: Range<usize>) {
-        let secret = &self.text[span.start.min(self.text.len())..span.end.min(self.text.len())];
-        if secret.is_empty() {
+    fn judge(&mut self, rule: u16, entry: &Entry, whole: Range<usize>, span: Range<usize>) {
+        if span.is_empty() {
             return;
         }
-        let Some((confidence, confirmed)) = evidence::judge(entry, secret) else {
+        let found = Found {
+            text: self.text,
+            whole,
+            secret: span,
+        };
+        let Some(verdict) = evidence::judge(entry, &found) else {
             return;
         };
         if self.found.hits.len() >= MAX_HITS {
@@ -179,10 +185,10 @@ impl Sweep<'_> {
         }
         self.found.hits.push(Hit {
             rule,
-            fingerprint: (self.fingerprint)(secret),
-            span,
-            confidence,
-            confirmed,
+            fingerprint: (self.fingerprint)(found.secret()),
+            span: found.secret,
+            confidence: verdict.confidence,
+            structure: verdict.structure,
         });
     }
 }

@@ -277,7 +277,8 @@ fn aws_secret_key(secret: &[u8]) -> bool {
 /// A block whose body is base64: of a DER sequence or an OpenSSH key, confirmed; of anything else, possible.
 fn private_key(secret: &[u8]) -> Structure {
     let text = Zeroizing::new(unescaped(secret));
-    if contains(&text, b"ENCRYPTED") {
+    // A line of dots: a document that shows how a key looks.
+    if contains(&text, b"ENCRYPTED") || contains(&text, b"\n...") {
         return Structure::Refuted;
     }
     let body = Zeroizing::new(pem_body(&text));
@@ -657,6 +658,8 @@ mod tests {
         );
         assert_eq!(private_key(block(&"x".repeat(80)).as_bytes()), Structure::Refuted);
         assert_eq!(private_key(block("...").as_bytes()), Structure::Refuted);
+        let elided = format!("{}\n...\n{}", &body[..32], body.repeat(2));
+        assert_eq!(private_key(block(&elided).as_bytes()), Structure::Refuted);
         assert_eq!(private_key(b"-----"), Structure::Refuted);
     }
 

@@ -13,7 +13,7 @@ use super::shape::Reach;
 use super::{Hits, Scanner};
 
 /// Bytes on either side of a change, before whole lines are taken.
-pub const MARGIN: usize = 320;
+pub const MARGIN: usize = 480;
 
 /// Shortest line at a part's end that may belong to an encoded block of many lines: those have 60 to 76 characters.
 const MIN_BLOCK_LINE: usize = 40;

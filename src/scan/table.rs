@@ -58,8 +58,8 @@ impl<const BYTES: usize> Set<1, BYTES> {
     }
 }
 
-/// Words of the bitmap of full windows: 64 Kbit, so that one window in 60 that is not ours passes.
-pub(crate) const BITMAP_WORDS: usize = 1024;
+/// Words of the bitmap of full windows: 256 Kbit, so that one window in 90 that is not ours passes.
+pub(crate) const BITMAP_WORDS: usize = 4096;
 /// Parts of the full windows by their hash: about one each.
 pub(crate) const SLOTS: usize = 1024;
 /// Words of the bitmap of open windows, which are few: 4 Kbit.

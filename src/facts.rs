@@ -4,6 +4,7 @@
 //! Produced by `pipeline` from the ports; consumed by `check` and `decision`.
 
 use crate::finding::{Confidence, Place, Severity};
+use crate::forge::guard::Landing;
 use crate::guarantee::Guarantee;
 use crate::push::{Oid, Push, RefUpdate, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -199,4 +200,7 @@ pub struct Facts {
     pub updates: Vec<UpdateFact>,
     /// The scan of every new object.
     pub scan: Fact<ScanFact>,
+    /// What a forge says about how it landed there; `None`: the server that ran our hook enforces by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing: Option<Landing>,
 }

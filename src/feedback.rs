@@ -8,6 +8,8 @@
 
 #[cfg(feature = "bot")]
 pub mod change;
+#[cfg(feature = "bot")]
+pub mod landed;
 pub mod remedy;
 mod wrap;
 

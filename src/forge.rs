@@ -4,6 +4,8 @@
 //! scope: webhooks' bytes and API calls (`forge` adapters), order and retries
 //! (`pipeline::lane`), the words (`feedback`).
 
+pub mod guard;
+
 use crate::push::{Oid, RefName, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +118,9 @@ pub enum ForgeEvent {
         old: Oid,
         /// To where.
         new: Oid,
+        /// Who pushed, if the forge says so.
+        #[serde(default)]
+        by: Option<String>,
     },
     /// Installation, protection or rules changed: sweep the repository.
     SettingsChanged {
@@ -205,6 +210,8 @@ pub enum CheckState {
     Failure,
     /// We failed: not a verdict.
     Error,
+    /// It may not, and nothing is held up by that: the repository is in report-only mode, or this only tells.
+    Neutral,
 }
 
 /// One note at a line of the change.

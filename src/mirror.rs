@@ -3,12 +3,17 @@
 //! In scope: fetching a change's refs with credentials that stay in memory, what
 //! the fetch brought, and the bounds of the cache. Out of scope: reading the
 //! objects (`git`), judging them (`pipeline`). A mirror is a cache: it may be
-//! deleted at any time. One process uses a folder of mirrors.
+//! deleted at any time. One process uses a folder of mirrors. The gate's own repository, which
+//! is none, follows the forge by `follow`.
+
+mod follow;
+
+pub use follow::{Followed, follow, moved, set_ref, tips};
 
 use crate::forge::ForgeRepo;
 use crate::port::{FetchSource, Outage};
 use crate::push::{Oid, RefName};
-use git2::{AutotagOption, Cred, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository};
+use git2::{AutotagOption, Cred, FetchOptions, Remote, RemoteCallbacks, RemoteRedirect, Repository};
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -169,10 +174,10 @@ fn open(git_dir: &Path) -> Result<Repository, Outage> {
     })
 }
 
-fn failed(wanted: &Wanted<'_>, why: &str) -> Outage {
+fn failed(repo: &ForgeRepo, why: &str) -> Outage {
     Outage {
         code: "fetch-failed",
-        what: format!("cannot fetch {} from {}", wanted.repo.full_name, wanted.repo.forge),
+        what: format!("cannot fetch {} from {}", repo.full_name, repo.forge),
         why: why.to_owned(),
         next: "check the forge, the network and the App's permission to read contents".to_owned(),
     }
@@ -185,39 +190,54 @@ fn allowed(url: &str) -> bool {
 }
 
 fn fetch(mirror: &Repository, wanted: &Wanted<'_>) -> Result<(), Outage> {
-    let source = wanted.source;
+    let mut refspecs = wanted.source.refspecs.clone();
+    refspecs.push(format!("+{0}:{0}", wanted.base));
+    fetch_refs(mirror, wanted.repo, wanted.source, &refspecs)
+}
+
+fn fetch_refs(mirror: &Repository, repo: &ForgeRepo, source: &FetchSource, refspecs: &[String]) -> Result<(), Outage> {
+    let say = |error: git2::Error| failed(repo, error.message());
+    let mut remote = remote(mirror, repo, source)?;
+    let mut options = FetchOptions::new();
+    options
+        .remote_callbacks(callbacks(source))
+        .download_tags(AutotagOption::None)
+        .update_fetchhead(false);
+    // A redirect would take the credential to another host.
+    options.follow_redirects(RemoteRedirect::None);
+    remote.fetch(refspecs, Some(&mut options), None).map_err(say)
+}
+
+fn remote<'a>(mirror: &'a Repository, repo: &ForgeRepo, source: &FetchSource) -> Result<Remote<'a>, Outage> {
     if !allowed(&source.url) {
-        return Err(failed(wanted, "its URL is neither https nor on this machine"));
+        return Err(failed(repo, "its URL is neither https nor on this machine"));
     }
-    let say = |error: git2::Error| failed(wanted, error.message());
-    let mut remote = mirror.remote_anonymous(&source.url).map_err(say)?;
+    mirror
+        .remote_anonymous(&source.url)
+        .map_err(|error| failed(repo, error.message()))
+}
+
+/// Credential and bounds.
+fn callbacks(source: &FetchSource) -> RemoteCallbacks<'_> {
     let begun = Instant::now();
     let mut asked = 0;
     let mut callbacks = RemoteCallbacks::new();
-    callbacks.credentials(|_, _, _| {
+    callbacks.credentials(move |_, _, _| {
         asked += 1;
         if asked > MAX_ASKED {
             return Err(git2::Error::from_str("the forge refuses our credential"));
         }
         Cred::userpass_plaintext(&source.user, source.password.expose_secret())
     });
-    callbacks.transfer_progress(|progress| progress.received_bytes() <= MAX_FETCH && begun.elapsed() <= MAX_TIME);
-    let mut options = FetchOptions::new();
-    options
-        .remote_callbacks(callbacks)
-        .download_tags(AutotagOption::None)
-        .update_fetchhead(false);
-    // A redirect would take the credential to another host.
-    options.follow_redirects(RemoteRedirect::None);
-    let mut refspecs = source.refspecs.clone();
-    refspecs.push(format!("+{0}:{0}", wanted.base));
-    remote.fetch(&refspecs, Some(&mut options), None).map_err(say)
+    callbacks.transfer_progress(move |progress| progress.received_bytes() <= MAX_FETCH && begun.elapsed() <= MAX_TIME);
+    callbacks
 }
 
 fn fetched(mirror: &Repository, git_dir: &Path, wanted: &Wanted<'_>, held: Arc<()>) -> Result<Fetched, Outage> {
     let at = |name: &str| mirror.refname_to_id(name).ok();
-    let say = |error: git2::Error| failed(wanted, error.message());
-    let base = at(wanted.base.as_str()).ok_or_else(|| failed(wanted, "the forge does not have the base branch"))?;
+    let say = |error: git2::Error| failed(wanted.repo, error.message());
+    let base =
+        at(wanted.base.as_str()).ok_or_else(|| failed(wanted.repo, "the forge does not have the base branch"))?;
     let head = match wanted.head {
         Head::Ref(name) => at(name),
         Head::Commit(oid) => git2::Oid::from_bytes(oid.as_bytes())
@@ -237,7 +257,7 @@ fn fetched(mirror: &Repository, git_dir: &Path, wanted: &Wanted<'_>, held: Arc<(
             .map(|commit| commit.parent_ids().collect::<Vec<_>>());
         parents.is_ok_and(|parents| parents.first() == Some(&base) && parents.get(1).copied() == head)
     });
-    let ours = |oid: git2::Oid| Oid::from_bytes(oid.as_bytes()).map_err(|e| failed(wanted, &e.to_string()));
+    let ours = |oid: git2::Oid| Oid::from_bytes(oid.as_bytes()).map_err(|e| failed(wanted.repo, &e.to_string()));
     Ok(Fetched {
         git_dir: git_dir.to_owned(),
         base: ours(base)?,

@@ -7,6 +7,8 @@
 pub mod change;
 mod gather;
 #[cfg(feature = "bot")]
+pub mod landed;
+#[cfg(feature = "bot")]
 pub mod lane;
 #[cfg(feature = "bot")]
 pub mod metrics;
@@ -65,6 +67,14 @@ where
     S: Store,
 {
     let facts = facts(world, push).await;
+    record(world, facts, owner).await
+}
+
+/// Decides on facts that are read, as [`receive`] does.
+///
+/// # Errors
+/// As [`receive`].
+pub async fn record<R, K, S: Store>(world: &World<'_, R, K, S>, facts: Facts, owner: &str) -> Result<Received, Outage> {
     let decision = decision::judge(world.policy, &facts);
     let record = DecisionRecord {
         push_id: facts.push.id.clone(),

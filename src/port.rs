@@ -7,6 +7,7 @@
 use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact, SignatureFact};
 use crate::finding::Place;
+use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
 use crate::object::{ObjectKind, SignatureFormat};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
@@ -473,6 +474,44 @@ pub trait Forge: Send + Sync {
 
     /// Asks the forge to deliver again what it failed to deliver since `since`; gives how many.
     fn redeliver(&self, since: Timestamp) -> impl Future<Output = Result<u32, ForgeError>> + Send;
+
+    /// What the forge enforces on a branch, all of its mechanisms together.
+    fn protection(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+    ) -> impl Future<Output = Result<Protection, ForgeError>> + Send;
+
+    /// How these commits of a branch's own line, oldest first, came there; with the protection of now.
+    fn landing(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        steps: &[Oid],
+    ) -> impl Future<Output = Result<Landing, ForgeError>> + Send;
+
+    /// Makes the forge enforce what is wanted on a branch, and takes nothing away that it enforces already.
+    ///
+    /// Gives the calls that change something, for people; with `dry_run` it makes none of them.
+    fn protect(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        wanted: Wanted,
+        dry_run: bool,
+    ) -> impl Future<Output = Result<Vec<String>, ForgeError>> + Send;
+
+    /// Permissions and events that we need and do not have, for people.
+    fn missing(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<String>, ForgeError>> + Send;
+
+    /// Uploads findings as SARIF 2.1.0 about one commit of a ref; `false` where the forge takes none.
+    fn upload(
+        &self,
+        repo: &ForgeRepo,
+        name: &str,
+        head: Oid,
+        sarif: &str,
+    ) -> impl Future<Output = Result<bool, ForgeError>> + Send;
 }
 
 /// From where to fetch.

@@ -120,7 +120,7 @@ fn affected(
     let reached = match kind {
         SelectorKind::Commit => Reached::of_commit(ledger, value)?,
         SelectorKind::Blob => Reached::of_blob(ledger, value)?,
-        SelectorKind::Key | SelectorKind::Rule | SelectorKind::Actor => Reached::default(),
+        SelectorKind::Key | SelectorKind::Rule | SelectorKind::Actor | SelectorKind::Ref => Reached::default(),
     };
     Ok(ledger.wait(worker::select(&ledger.store, kind, value, |entry| {
         Ok(reached.ids.contains(&entry.id))

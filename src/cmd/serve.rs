@@ -6,6 +6,7 @@
 //! finish in time is taken over by another process once its lease ends.
 
 pub mod bench;
+mod custody;
 
 use super::error::{CommandError, Outcome};
 use super::output::Output;
@@ -277,6 +278,7 @@ fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<AnyForge, CommandErro
             api: forge.api.clone(),
             app_id: forge.app_id,
             key: key.clone(),
+            admin: None,
             manner: Manner::default(),
         })
         .map(AnyForge::GitHub),

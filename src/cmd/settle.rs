@@ -48,7 +48,7 @@ pub fn run(args: &SettleArgs, now: Timestamp, out: &mut Output) -> Result<Outcom
 
 /// Works in rounds under the lock until nothing is left; looks once more after the lock is free again, so that
 /// a task that came in between is nobody's to forget.
-async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
+pub(crate) async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
     let lock = lock(home)?;
     let mut done = 0;
     while lock.try_lock().is_ok() {
@@ -127,7 +127,7 @@ pub fn gate(home: &Home) -> Result<worker::Gate, Outage> {
         policy_uri: settings.policy_uri,
         status_uri: settings.status_uri,
         version: env!("CARGO_PKG_VERSION"),
-        max_level: 3,
+        max_level: 4,
     })
 }
 

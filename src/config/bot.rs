@@ -22,7 +22,7 @@ const TOP: [&str; 11] = [
     "repository",
 ];
 const FORGE: [&str; 6] = ["name", "kind", "api", "app_id", "key_file", "webhook_secret_files"];
-const REPOSITORY: [&str; 6] = ["forge", "name", "id", "resource", "policy", "keyring"];
+const REPOSITORY: [&str; 8] = ["forge", "name", "id", "resource", "policy", "keyring", "gate", "mode"];
 /// Most forges and repositories, so that every list is bounded.
 const MOST: usize = 10_000;
 
@@ -90,6 +90,10 @@ pub struct RepositoryConfig {
     pub policy: PathBuf,
     /// The folder of its keyring.
     pub keyring: PathBuf,
+    /// The bare repository where `lychgate init` made its ledger; `None`: nothing is recorded of what lands.
+    pub gate: Option<PathBuf>,
+    /// Whether verdicts only tell, and hold nothing up.
+    pub report_only: bool,
 }
 
 impl BotConfig {
@@ -335,8 +339,26 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
     let resource = reader
         .required(section, "resource", what)
         .map(|text| text.value.to_string());
-    let policy = path(reader, section, "policy", what);
-    let keyring = path(reader, section, "keyring", what);
+    let gate = reader.text(section, "gate").and_then(|text| absolute(reader, &text));
+    let at_gate = gate.as_ref().map(|gate| gate.join("lychgate"));
+    // What is recorded must be judged by what the ledger's own commands use.
+    let (policy, keyring) = match at_gate {
+        Some(home) => {
+            for key in ["policy", "keyring"] {
+                if section.has(key) {
+                    let why = format!("{key} is that of the gate, {}: leave it out", home.display());
+                    reader.error("two-policies", section.span(), why);
+                    reader.text(section, key);
+                }
+            }
+            (Some(home.join("policy.toml")), Some(home.join("keyring")))
+        }
+        None => (
+            path(reader, section, "policy", what),
+            path(reader, section, "keyring", what),
+        ),
+    };
+    let report_only = reader.text(section, "mode").is_some_and(|text| mode(reader, &text));
     Some(RepositoryConfig {
         forge: forge?.value.to_string(),
         name,
@@ -344,7 +366,18 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
         resource: resource?,
         policy: policy?,
         keyring: keyring?,
+        gate,
+        report_only,
     })
+}
+
+/// Whether it only reports.
+fn mode(reader: &mut Reader<'_>, text: &Text<'_>) -> bool {
+    if !matches!(text.value.as_ref(), "enforce" | "report") {
+        let why = format!("{} is none of enforce and report", quoted(&text.value));
+        reader.error("unknown-mode", text.span, why);
+    }
+    text.value == "report"
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    fn display(&self, state: CheckState, title: &str, summary: String) -> Display {
+    pub(super) fn display(&self, state: CheckState, title: &str, summary: String) -> Display {
         let number = self.change.number;
         Display {
             repo: self.change.repo.clone(),
@@ -51,7 +51,7 @@ impl Frame<'_> {
         }
     }
 
-    fn foot(&self) -> String {
+    pub(super) fn foot(&self) -> String {
         let head = self.change.head_oid.short();
         format!("<sub>Commit {head}, policy {}, {}.</sub>\n", self.policy, self.at)
     }
@@ -125,7 +125,7 @@ pub fn unknown_command() -> &'static str {
     "Lychgate knows this command: `/lychgate recheck` judges the newest commit again."
 }
 
-fn table(findings: &[&Finding]) -> String {
+pub(super) fn table(findings: &[&Finding]) -> String {
     let mut text = "| what | where | why |\n| --- | --- | --- |\n".to_owned();
     for finding in findings.iter().take(MOST_ROWS) {
         let why = finding
@@ -223,7 +223,7 @@ fn annotation(finding: &Finding) -> Option<Annotation> {
 }
 
 /// A code span in which nothing of the text works.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     format!("`{}`", span(text))
 }
 
@@ -249,7 +249,7 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {what}{ending}")
 }

@@ -49,6 +49,7 @@ where
         commits,
         updates,
         scan: Fact::Known(scan),
+        landing: None,
     }
 }
 
@@ -163,6 +164,7 @@ fn unread(push: Push, outage: &Outage) -> Facts {
         commits: Vec::new(),
         updates,
         scan,
+        landing: None,
     }
 }
 

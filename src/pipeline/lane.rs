@@ -10,12 +10,15 @@
 //! may be lost, doubled or late without any other effect than time.
 
 use super::change::Judged;
+use super::landed::{Arrival, Entered, Standing};
 use super::metrics::{Count, Metrics};
 use crate::decision::{canonical, hex};
 use crate::feedback::change::{self as feedback, Frame};
+use crate::forge::guard::{Landing, Protection};
 use crate::forge::{Change, CheckState, Display, ForgeEvent, ForgeRepo};
 use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Outage, Queue};
-use crate::push::{Oid, RefName, Timestamp};
+use crate::push::{Oid, RefName, RefUpdate, Timestamp};
+use crate::worker::drift::Watch;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,6 +66,56 @@ pub trait Evaluator: Send + Sync + 'static {
         source: FetchSource,
         now: Timestamp,
     ) -> impl Future<Output = Result<Judged, Unable>> + Send;
+
+    /// Whether a ledger is kept of what lands in a repository.
+    ///
+    /// # Errors
+    /// The policy's outage.
+    fn keeps(&self, repo: &ForgeRepo) -> Result<bool, Outage>;
+
+    /// Whether a ledger is kept of what lands on a ref.
+    ///
+    /// # Errors
+    /// The policy's outage.
+    fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage>;
+
+    /// How a ref of the forge went on from where the gate's stands; `None`: it did not.
+    ///
+    /// * `told`: what somebody says of its move. Of a repository that was never looked at, this is from where the
+    ///   gate begins; all its other refs begin where they stand.
+    fn arrival(
+        &self,
+        repo: &ForgeRepo,
+        told: &RefUpdate,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Arrival>, Unable>> + Send;
+
+    /// Judges a revision that landed, records it, and if it may be there moves the gate's ref and publishes the entry.
+    fn enter(
+        &self,
+        repo: &ForgeRepo,
+        update: &RefUpdate,
+        landing: Landing,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Entered, Unable>> + Send;
+
+    /// The protected refs, at the forge and here.
+    fn standings(
+        &self,
+        repo: &ForgeRepo,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Standing>, Unable>> + Send;
+
+    /// Records that the forge's protection of a ref lapsed or was restored, once.
+    fn watch(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        protection: &Protection,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Watch, Unable>> + Send;
 }
 
 /// By what a head is judged.
@@ -340,9 +393,31 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             } => self.command(repo, *number, *comment).await,
             ForgeEvent::SettingsChanged { repo } => {
                 self.sweep_some(&delivery.forge, repo.as_ref()).await?;
-                Ok(Vec::new())
+                match repo {
+                    Some(repo) => self.look_after(repo, true).await,
+                    None => Ok(Vec::new()),
+                }
             }
-            ForgeEvent::ChangeClosed { .. } | ForgeEvent::Pushed { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
+            ForgeEvent::ChangeClosed {
+                repo,
+                number,
+                merged_as: Some(to),
+            } => self.merged(repo, *number, *to).await,
+            ForgeEvent::Pushed {
+                repo,
+                name,
+                old,
+                new,
+                by,
+            } => {
+                let told = RefUpdate {
+                    name: name.clone(),
+                    old: *old,
+                    new: *new,
+                };
+                self.pushed(repo, &told, by.as_deref()).await
+            }
+            ForgeEvent::ChangeClosed { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
         }
     }
 
@@ -531,7 +606,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     }
 }
 
-fn refused(code: &str, why: &str) -> Again {
+pub(super) fn refused(code: &str, why: &str) -> Again {
     // A person must act, for instance grant a permission.
     Again {
         after: None,
@@ -548,7 +623,7 @@ fn unfetchable(code: &'static str, why: String) -> Outage {
     }
 }
 
-fn fields(repo: &ForgeRepo, number: Option<u64>, head: Oid) -> [(&'static str, String); 4] {
+pub(super) fn fields(repo: &ForgeRepo, number: Option<u64>, head: Oid) -> [(&'static str, String); 4] {
     [
         ("forge", repo.forge.clone()),
         ("repository", repo.full_name.clone()),

@@ -29,10 +29,14 @@ pub enum Count {
     NotShown,
     Swept,
     BreakerOpen,
+    Entered,
+    PassedBy,
+    Lapsed,
+    Restored,
 }
 
 /// Name and help of each counter.
-const NAMES: [(&str, &str); 17] = [
+const NAMES: [(&str, &str); 21] = [
     ("deliveries_accepted_total", "Deliveries stored"),
     ("deliveries_duplicate_total", "Deliveries that were stored before"),
     ("deliveries_unsigned_total", "Deliveries without a signature"),
@@ -62,6 +66,13 @@ const NAMES: [(&str, &str); 17] = [
     ),
     ("changes_swept_total", "Changes that the sweep found without verdict"),
     ("breaker_opened_total", "Times that a forge was left alone for a while"),
+    ("revisions_entered_total", "Landed revisions that got their entry"),
+    ("revisions_passed_by_total", "Landed revisions that the policy refuses"),
+    ("protection_lapsed_total", "Refs whose protection at the forge lapsed"),
+    (
+        "protection_restored_total",
+        "Refs whose protection at the forge was restored",
+    ),
 ];
 
 /// Upper bounds of the durations' buckets, in milliseconds.

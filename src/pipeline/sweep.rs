@@ -77,6 +77,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     async fn sweep_repository(&self, repo: &ForgeRepo) -> Result<(), Again> {
         let stamp: Result<_, Outage> = self.evaluator.stamp(repo);
         let Some(stamp) = stamp? else { return Ok(()) };
+        self.look_after(repo, false).await?;
         let numbers = self.call(&repo.forge, |forge| forge.open_changes(repo)).await?;
         let Answer::Yes(numbers) = numbers else { return Ok(()) };
         for number in numbers.into_iter().take(MOST_CHANGES) {

@@ -67,6 +67,7 @@ pub(crate) fn hub_at(url: &str, manner: Manner) -> GitHub {
         api: url.to_owned(),
         app_id: APP,
         key: app_key().into(),
+        admin: None,
         manner,
     })
     .unwrap()

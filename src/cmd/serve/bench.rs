@@ -1,20 +1,24 @@
 //! Where changes are fetched and judged: the evaluator of `lychgate serve`.
 
+use super::custody::Custody;
 use super::open;
 use crate::cmd::error::CommandError;
 use crate::config::{BotConfig, Policy, RepositoryConfig};
 use crate::decision::hex;
+use crate::forge::guard::{Landing, Protection};
 use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::mirror::{Fetched, Head, Mirrors, Wanted};
 use crate::pipeline::World;
 use crate::pipeline::change::{Judged, Proposal, judge};
+use crate::pipeline::landed::{Arrival, Entered, Standing};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
 use crate::port::{FetchSource, Outage};
-use crate::push::Timestamp;
+use crate::push::{RefName, RefUpdate, Timestamp};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
+use crate::worker::drift::Watch;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -26,9 +30,9 @@ const TRIM_EVERY: u32 = 64;
 #[derive(Clone)]
 pub struct Bench(Arc<Tools>);
 
-struct Tools {
+pub(super) struct Tools {
     mirrors: Mirrors,
-    config: BotConfig,
+    pub(super) config: BotConfig,
     evaluations: AtomicU32,
 }
 
@@ -57,8 +61,80 @@ impl Evaluator for Bench {
     }
 
     async fn evaluate(&self, change: &Change, source: FetchSource, now: Timestamp) -> Result<Judged, Unable> {
-        let (tools, change) = (Arc::clone(&self.0), change.clone());
-        let work = tokio::task::spawn_blocking(move || tools.evaluate(&change, &source, now));
+        let change = change.clone();
+        self.aside(move |tools| tools.evaluate(&change, &source, now)).await
+    }
+
+    fn keeps(&self, repo: &ForgeRepo) -> Result<bool, Outage> {
+        Ok(self.0.custody(repo)?.is_some())
+    }
+
+    fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage> {
+        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
+            return Ok(false);
+        };
+        Ok(policy(config)?.0.protects(name))
+    }
+
+    async fn arrival(
+        &self,
+        repo: &ForgeRepo,
+        told: &RefUpdate,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> Result<Option<Arrival>, Unable> {
+        let (repo, told) = (repo.clone(), told.clone());
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.arrival(&repo, &told, &source, now).await
+        })
+        .await
+    }
+
+    async fn enter(
+        &self,
+        repo: &ForgeRepo,
+        update: &RefUpdate,
+        landing: Landing,
+        now: Timestamp,
+    ) -> Result<Entered, Unable> {
+        let (repo, update) = (repo.clone(), update.clone());
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.enter(&repo, &update, landing, now).await
+        })
+        .await
+    }
+
+    async fn standings(&self, repo: &ForgeRepo, source: FetchSource, now: Timestamp) -> Result<Vec<Standing>, Unable> {
+        let repo = repo.clone();
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.standings(&repo, &source, now).await
+        })
+        .await
+    }
+
+    async fn watch(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        protection: &Protection,
+        now: Timestamp,
+    ) -> Result<Watch, Unable> {
+        let (name, protection) = (name.clone(), protection.clone());
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.watch(&name, &protection, now).await
+        })
+        .await
+    }
+}
+
+impl Bench {
+    /// Works in a thread of its own: fetching, git and the ledger of a gate block.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tools) -> Result<T, Unable> + Send + 'static,
+    ) -> Result<T, Unable> {
+        let tools = Arc::clone(&self.0);
+        let work = tokio::task::spawn_blocking(move || work(&tools));
         work.await.unwrap_or_else(|_| {
             Err(Unable::Outage(Outage {
                 code: "evaluation-crashed",
@@ -68,6 +144,21 @@ impl Evaluator for Bench {
             }))
         })
     }
+
+    async fn at_gate<T: Send + 'static>(
+        &self,
+        repo: ForgeRepo,
+        work: impl AsyncFnOnce(&Custody<'_>) -> Result<T, Outage> + Send + 'static,
+    ) -> Result<T, Unable> {
+        self.aside(move |tools| {
+            let done = || {
+                let custody = tools.custody(&repo)?.ok_or_else(|| gone(&repo))?;
+                open::runtime()?.block_on(work(&custody))
+            };
+            done().map_err(Unable::Outage)
+        })
+        .await
+    }
 }
 
 impl Tools {
@@ -75,7 +166,7 @@ impl Tools {
         let config = self
             .config
             .repository(&change.repo)
-            .ok_or_else(|| Unable::Outage(gone(change)))?;
+            .ok_or_else(|| Unable::Outage(gone(&change.repo)))?;
         let fetched = self.fetch(change, source)?;
         if fetched.head != Some(change.head_oid) {
             return Err(Unable::Moved);
@@ -145,7 +236,7 @@ impl Tools {
 }
 
 /// Read each time: a changed policy holds from the next evaluation on.
-fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outage> {
+pub(super) fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outage> {
     open::policy(&config.policy).map_err(|error| match error {
         CommandError::Outage(outage) => outage,
         other => Outage {
@@ -157,10 +248,10 @@ fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outage> {
     })
 }
 
-fn gone(change: &Change) -> Outage {
+fn gone(repo: &ForgeRepo) -> Outage {
     Outage {
         code: "repository-not-configured",
-        what: format!("{} is not in the configuration", change.repo.full_name),
+        what: format!("{} is not in the configuration", repo.full_name),
         why: "it has no [[repository]]".to_owned(),
         next: "add it to bot.toml".to_owned(),
     }

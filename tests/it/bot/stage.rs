@@ -4,12 +4,13 @@ use crate::support::{Gate, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
 use lychgate::config::BotConfig;
+use lychgate::forge::guard::{LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted};
 use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo};
 use lychgate::mirror::Mirrors;
 use lychgate::pipeline::lane::{Bot, Breaker, Journal};
 use lychgate::pipeline::metrics::Metrics;
 use lychgate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Queue};
-use lychgate::push::{Oid, Timestamp};
+use lychgate::push::{Oid, RefName, Timestamp};
 use lychgate::server::{self, Door, Hook};
 use lychgate::store::SqliteStore;
 use secrecy::SecretString;
@@ -39,12 +40,25 @@ pub(crate) fn now() -> Timestamp {
 
 /// Runs a test on a stage of its own, on one thread.
 pub(crate) fn run(test: impl AsyncFnOnce(Stage)) {
+    run_on(config, test);
+}
+
+/// Runs a test on a stage whose gate keeps a ledger of what lands.
+pub(crate) fn run_kept(test: impl AsyncFnOnce(Stage)) {
+    run_on(
+        |gate| configured(gate, &format!("gate = \"{}\"\n", gate.bare.display())),
+        test,
+    );
+}
+
+/// Runs a test on a stage with this configuration.
+pub(crate) fn run_on(config: impl FnOnce(&Gate) -> BotConfig, test: impl AsyncFnOnce(Stage)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let stage = Stage::new().await;
+        let stage = Stage::new(config).await;
         test(stage).await;
     });
 }
@@ -54,7 +68,23 @@ pub(crate) fn opened(number: u64) -> String {
     format!(r#"{{"action":"opened","number":{number},"repository":{{"id":5,"full_name":"acme/pay"}}}}"#)
 }
 
-fn repo() -> ForgeRepo {
+/// All that the policy can want of a forge.
+pub(crate) fn guarded() -> Protection {
+    let ours = RequiredCheck {
+        name: OUR_CHECK.into(),
+        ours: true,
+    };
+    Protection {
+        deletion_blocked: true,
+        force_push_blocked: true,
+        changes_only: true,
+        approvals: 1,
+        stale_dismissed: true,
+        checks: vec![ours],
+    }
+}
+
+pub(crate) fn repo() -> ForgeRepo {
     ForgeRepo {
         forge: "hub".into(),
         id: 5,
@@ -69,6 +99,10 @@ struct State {
     shown: Vec<Display>,
     url: String,
     broken: bool,
+    protection: Protection,
+    landed: Vec<LandedChange>,
+    missing: Vec<String>,
+    sarif: Vec<(String, Oid, String)>,
 }
 
 /// A forge that remembers what it was told to show.
@@ -95,6 +129,38 @@ impl FakeForge {
 
     pub(crate) fn calls(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// What the forge enforces from now on.
+    pub(crate) fn enforce(&self, protection: Protection) {
+        self.state.lock().unwrap().protection = protection;
+    }
+
+    /// What the forge lacks of permissions and events.
+    pub(crate) fn lack(&self, what: &str) {
+        self.state.lock().unwrap().missing.push(what.to_owned());
+    }
+
+    /// What was uploaded: ref, commit, SARIF.
+    pub(crate) fn uploads(&self) -> Vec<(String, Oid, String)> {
+        self.state.lock().unwrap().sarif.clone()
+    }
+
+    /// A change landed as this revision; the forge tells it of the change.
+    pub(crate) fn land(&self, number: u64, merged_as: Oid) {
+        let mut state = self.state.lock().unwrap();
+        let change = state.changes.get_mut(&number).unwrap();
+        (change.open, change.merged_as) = (false, Some(merged_as));
+        let landed = LandedChange {
+            number,
+            author: change.author.clone(),
+            merged_by: Some("merger".into()),
+            head: change.head_oid,
+            merged_as,
+            approved_by: vec!["reviewer".into()],
+            passed: vec![OUR_CHECK.into()],
+        };
+        state.landed.push(landed);
     }
 
     pub(crate) async fn wait_for_a_call(&self) {
@@ -174,25 +240,58 @@ impl Forge for FakeForge {
     async fn redeliver(&self, _: Timestamp) -> Result<u32, ForgeError> {
         self.answer(|_| 0)
     }
+
+    async fn protection(&self, _: &ForgeRepo, _: &RefName) -> Result<Protection, ForgeError> {
+        self.answer(|state| state.protection.clone())
+    }
+
+    async fn landing(&self, _: &ForgeRepo, _: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
+        self.answer(|state| {
+            let here = |change: &&LandedChange| steps.contains(&change.merged_as);
+            let changes: Vec<LandedChange> = state.landed.iter().filter(here).cloned().collect();
+            let brought = |oid: &&Oid| !changes.iter().any(|change| change.merged_as == **oid);
+            Landing {
+                direct: steps.iter().filter(brought).copied().collect(),
+                protection: state.protection.clone(),
+                changes,
+                ..Landing::default()
+            }
+        })
+    }
+
+    async fn protect(&self, _: &ForgeRepo, _: &RefName, _: Wanted, _: bool) -> Result<Vec<String>, ForgeError> {
+        self.answer(|_| Vec::new())
+    }
+
+    async fn missing(&self, _: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+        self.answer(|state| state.missing.clone())
+    }
+
+    async fn upload(&self, _: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {
+        self.answer(|state| {
+            state.sarif.push((name.to_owned(), head, sarif.to_owned()));
+            true
+        })
+    }
 }
 
 pub(crate) type TestBot = Bot<SqliteStore, FakeForge, Bench>;
 
 /// The forge, its repository and a bot.
 pub(crate) struct Stage {
-    gate: Gate,
+    pub(crate) gate: Gate,
     pub(crate) forge: FakeForge,
     pub(crate) bot: Arc<TestBot>,
     pub(crate) store: PathBuf,
     config: BotConfig,
     lines: Arc<Mutex<String>>,
-    base: String,
+    pub(crate) base: String,
     _stop: watch::Sender<bool>,
     stop: watch::Receiver<bool>,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    async fn new(config: impl FnOnce(&Gate) -> BotConfig) -> Self {
         let gate = Gate::new();
         let served = gate.scratch.path("forge.git");
         gate.scratch
@@ -227,7 +326,7 @@ impl Stage {
         bot(&self.store, &self.config, &self.forge, &self.lines).await
     }
 
-    fn tree(&self) -> WorkTree<'_> {
+    pub(crate) fn tree(&self) -> WorkTree<'_> {
         let url = self.forge.state.lock().unwrap().url.clone();
         let work = self.gate.work_tree(&url, &[]);
         work.git(&["fetch", "-q", "origin", "+refs/*:refs/remotes/all/*"]).ok();
@@ -348,13 +447,23 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
 
 fn config(gate: &Gate) -> BotConfig {
     let home = gate.bare.join("lychgate");
+    let home = home.display();
+    configured(
+        gate,
+        &format!("policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n"),
+    )
+}
+
+/// A configuration with these lines about the repository.
+pub(crate) fn configured(gate: &Gate, lines: &str) -> BotConfig {
+    let home = gate.bare.join("lychgate");
     let (home, here) = (home.display(), gate.scratch.path("").display().to_string());
     let text = format!(
         "store = \"{here}bot.db\"\nmirrors = \"{here}mirrors\"\nfingerprint_key = \"{home}/fingerprint.key\"\n\
          [[forge]]\nname = \"hub\"\nkind = \"github\"\napi = \"https://api.example.com\"\napp_id = 1\n\
          key_file = \"{here}key\"\nwebhook_secret_files = [\"{here}secret\"]\n\
          [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"git+https://example.com/acme/pay\"\n\
-         policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n"
+         {lines}"
     );
     BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
@@ -386,20 +495,29 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Delivers a signed body; gives the status.
+    /// Delivers a signed body about a change; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
+        self.deliver("pull_request", body, delivery).await
+    }
+
+    /// Delivers a signed body; gives the status.
+    pub(crate) async fn deliver(&self, event: &str, body: &str, delivery: &str) -> u16 {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
         mac.update(body.as_bytes());
         let digits: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        self.send("/hooks/hub", body, delivery, Some(&format!("sha256={digits}")))
+        self.request("/hooks/hub", event, body, delivery, Some(&format!("sha256={digits}")))
             .await
     }
 
     pub(crate) async fn send(&self, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
+        self.request(path, "pull_request", body, delivery, signature).await
+    }
+
+    async fn request(&self, path: &str, event: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
         let signature = signature.map_or(String::new(), |s| format!("X-Hub-Signature-256: {s}\r\n"));
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
-             X-GitHub-Event: pull_request\r\nX-GitHub-Delivery: {delivery}\r\n{signature}\r\n{body}",
+             X-GitHub-Event: {event}\r\nX-GitHub-Delivery: {delivery}\r\n{signature}\r\n{body}",
             body.len()
         );
         self.exchange(request).await.0

@@ -1,0 +1,301 @@
+//! What lands on a forge: an entry for each revision, none for what passed the gate by, and drift.
+
+use super::stage::{Stage, guarded, run_kept};
+use crate::support::{Run, Signing};
+use lychgate::forge::CheckState;
+use lychgate::forge::guard::Protection;
+use lychgate::pipeline::metrics::Count;
+use lychgate::port::{DecisionRecord, Store};
+use lychgate::push::{Oid, Timestamp};
+use lychgate::store::SqliteStore;
+
+/// How a forge merges.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Merge,
+    Squash,
+    Rebase,
+}
+
+impl Stage {
+    /// Begins where the forge stands.
+    async fn begin(&self) {
+        assert!(self.bot.sweep(Timestamp::from_unix(0)).await, "{}", self.log());
+        self.settle().await;
+    }
+
+    /// Where the forge's main stands.
+    fn main(&self) -> Oid {
+        let served = format!("--git-dir={}", self.gate.scratch.path("forge.git").display());
+        let said = self
+            .gate
+            .scratch
+            .run("git", &[&served, "rev-parse", "refs/heads/main"])
+            .ok();
+        said.parse().unwrap()
+    }
+
+    /// The forge merges a change; gives the revision.
+    fn merge(&self, number: u64, way: Way) -> Oid {
+        let work = self.tree();
+        work.git(&["checkout", "-q", "refs/remotes/all/heads/main"]).ok();
+        let head = format!("refs/remotes/all/pull/{number}/head");
+        match way {
+            Way::Merge => work
+                .git_ssh(&["merge", "-q", "-S", "--no-ff", "-m", "Merge", &head])
+                .ok(),
+            Way::Rebase => work.git_ssh(&["cherry-pick", "-S", &head]).ok(),
+            Way::Squash => {
+                work.git(&["merge", "-q", "--squash", &head]).ok();
+                work.git_ssh(&["commit", "-q", "-S", "-m", "Squashed"]).ok()
+            }
+        };
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        let revision = self.main();
+        self.forge.land(number, revision);
+        revision
+    }
+
+    /// Somebody pushes a commit to main, past the forge's rules.
+    fn direct(&self, file: &str, signing: Signing) -> Oid {
+        let work = self.tree();
+        work.git(&["checkout", "-q", "refs/remotes/all/heads/main"]).ok();
+        work.commit(file, "direct\n", signing);
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        self.main()
+    }
+
+    /// Exports the revision's attestation and verifies it, as one who has nothing but the files.
+    fn verify(&self, revision: Oid, level: &str) -> Run {
+        let out = self.gate.scratch.path(&format!("{revision}-{level}"));
+        let out = out.to_str().unwrap();
+        let revision = revision.to_string();
+        let exported = self.gate.ask(&["log", "export", &revision, "--out", out]);
+        if exported.code != 0 {
+            return exported;
+        }
+        let (bundle, key) = (format!("{out}/bundle.json"), format!("{out}/attestation.pub"));
+        self.gate.lychgate(&[
+            "verify", "--bundle", &bundle, "--key", &key, "--commit", &revision, "--ref", "main", "--level", level,
+        ])
+    }
+
+    async fn decisions(&self) -> Vec<DecisionRecord> {
+        let store = SqliteStore::open(&self.gate.home("ledger.db")).await.unwrap();
+        store.decisions(100).await.unwrap()
+    }
+
+    fn last(&self, head: Oid) -> lychgate::forge::Display {
+        let shown = self.shown();
+        let here = shown
+            .into_iter()
+            .rfind(|display| display.head == head && display.number.is_none());
+        here.unwrap_or_else(|| panic!("nothing is shown at {head}: {}", self.log()))
+    }
+}
+
+fn closed(number: u64, revision: Oid) -> String {
+    format!(
+        r#"{{"action":"closed","number":{number},"repository":{{"id":5,"full_name":"acme/pay"}},
+            "pull_request":{{"number":{number},"merged":true,"merge_commit_sha":"{revision}"}}}}"#
+    )
+}
+
+fn pushed(old: Oid, new: Oid) -> String {
+    format!(
+        r#"{{"ref":"refs/heads/main","before":"{old}","after":"{new}","sender":{{"login":"pusher"}},
+            "repository":{{"id":5,"full_name":"acme/pay"}}}}"#
+    )
+}
+
+#[test]
+fn each_way_of_merging_has_its_entry_and_verifies() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        let door = stage.open().await;
+        for (number, way) in [(7, Way::Merge), (8, Way::Squash), (9, Way::Rebase)] {
+            stage.propose(number, &format!("{number}.txt"), true);
+            let before = stage.main();
+            let revision = stage.merge(number, way);
+            assert_eq!(door.post(&closed(number, revision), &format!("c{number}")).await, 202);
+            assert_eq!(
+                door.deliver("push", &pushed(before, revision), &format!("p{number}"))
+                    .await,
+                202
+            );
+            stage.settle().await;
+            let told = stage.last(revision);
+            assert_eq!(told.state, CheckState::Success, "{way:?}: {}", told.summary);
+            assert!(told.title.contains("source level 4"), "{way:?}: {}", told.title);
+            stage.verify(revision, "4").ok();
+            assert_eq!(stage.gate.tip("refs/heads/main"), Some(revision.to_string()));
+        }
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 3, "once each: {}", stage.log());
+        // What came in by the bot is as what came in by the hooks: it replays, and the log holds together.
+        stage.gate.ask(&["log", "check"]).ok();
+        stage.gate.ask(&["log", "replay", "--all"]).ok();
+        let entry = stage.gate.json(&["log"])["entries"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let said = stage.gate.json(&["log", "show", &entry]).to_string();
+        assert!(
+            said.contains("merger") && said.contains("approved by reviewer"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn merges_that_come_together_have_an_entry_each() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        stage.propose(7, "7.txt", true);
+        stage.propose(8, "8.txt", true);
+        let revisions = [stage.merge(7, Way::Squash), stage.merge(8, Way::Merge)];
+        let door = stage.open().await;
+        // The second one's delivery comes first, and the first one's never.
+        door.post(&closed(8, revisions[1]), "c8").await;
+        stage.settle().await;
+        for revision in revisions {
+            stage.verify(revision, "4").ok();
+        }
+    });
+}
+
+#[test]
+fn what_passed_the_gate_by_has_no_entry_and_is_told() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        let good = stage.main();
+        let door = stage.open().await;
+        let unsigned = stage.direct("a.txt", Signing::None);
+        door.deliver("push", &pushed(good, unsigned), "p1").await;
+        stage.settle().await;
+        let told = stage.last(unsigned);
+        assert_eq!(told.state, CheckState::Failure);
+        assert!(
+            told.summary.contains("unsigned-commit") && told.summary.contains("no entry"),
+            "{}",
+            told.summary
+        );
+        stage.verify(unsigned, "1").ends_with(1);
+        assert_eq!(stage.gate.tip("refs/heads/main"), Some(good.to_string()));
+        let refused = stage
+            .decisions()
+            .await
+            .into_iter()
+            .find(|record| !record.allowed)
+            .unwrap();
+        assert!(String::from_utf8(refused.decision).unwrap().contains("unsigned-commit"));
+
+        // What is built on it is judged with it.
+        stage.propose(7, "7.txt", true);
+        let merged = stage.merge(7, Way::Merge);
+        door.post(&closed(7, merged), "c7").await;
+        stage.settle().await;
+        assert_eq!(stage.last(merged).state, CheckState::Failure);
+
+        // Once it is gone, what remains enters; the forge was rewound, the gate was not.
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &good.to_string()]).ok();
+        work.commit("b.txt", "good\n", Signing::Ssh);
+        work.push(&["-f", "HEAD:refs/heads/main"]).ok();
+        let mended = stage.main();
+        door.deliver("push", &pushed(merged, mended), "p3").await;
+        stage.settle().await;
+        assert_eq!(stage.last(mended).state, CheckState::Success);
+        // Nobody reviewed it, and nothing says that our check had passed before: no level above 1.
+        stage.verify(mended, "1").ok();
+        stage.verify(mended, "2").ends_with(1);
+    });
+}
+
+#[test]
+fn a_landing_that_nobody_told_of_is_found_by_the_sweep() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        stage.propose(7, "7.txt", true);
+        let revision = stage.merge(7, Way::Rebase);
+        stage.begin().await;
+        stage.verify(revision, "4").ok();
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 1);
+    });
+}
+
+#[test]
+fn a_gate_that_cannot_move_its_ref_leaves_nothing_half_done() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        stage.propose(7, "7.txt", true);
+        let revision = stage.merge(7, Way::Merge);
+        let lock = stage.gate.bare.join("refs/heads/main.lock");
+        std::fs::write(&lock, "").unwrap();
+        let door = stage.open().await;
+        door.post(&closed(7, revision), "c7").await;
+        stage.settle().await;
+        assert!(stage.log().contains("gate-not-moved"), "{}", stage.log());
+        stage.verify(revision, "1").ends_with(1);
+        std::fs::remove_file(lock).unwrap();
+        stage.later();
+        stage.settle().await;
+        stage.verify(revision, "4").ok();
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 1);
+    });
+}
+
+#[test]
+fn drift_suspends_and_restoration_begins_again() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        stage.propose(7, "7.txt", true);
+        let revision = stage.merge(7, Way::Merge);
+        stage.begin().await;
+        stage.verify(revision, "4").ok();
+        let lax = Protection {
+            force_push_blocked: false,
+            ..guarded()
+        };
+        stage.forge.enforce(lax);
+        let door = stage.open().await;
+        let ruleset = r#"{"action":"edited","repository":{"id":5,"full_name":"acme/pay"}}"#;
+        assert_eq!(door.deliver("repository_ruleset", ruleset, "r1").await, 202);
+        stage.settle().await;
+        let told = stage.last(revision);
+        assert_eq!(told.state, CheckState::Failure, "{}", stage.log());
+        assert!(
+            told.summary.contains("force-push-allowed") && told.summary.contains("forge apply"),
+            "{}",
+            told.summary
+        );
+        stage.gate.ask(&["verify", &revision.to_string()]).ends_with(1);
+        // Seen again, it is the same lapse.
+        door.deliver("repository_ruleset", ruleset, "r2").await;
+        stage.settle().await;
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Lapsed), 1);
+
+        // What lands meanwhile does not claim what nobody enforces.
+        stage.propose(8, "8.txt", true);
+        let meanwhile = stage.merge(8, Way::Merge);
+        stage.begin().await;
+        stage.verify(meanwhile, "1").ok();
+        stage.verify(meanwhile, "2").ends_with(1);
+
+        // No webhook tells that it is restored.
+        stage.forge.enforce(guarded());
+        stage.later();
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Restored), 1, "{}", stage.log());
+        stage.gate.ask(&["verify", &revision.to_string(), "--level", "4"]).ok();
+        assert_eq!(stage.last(meanwhile).state, CheckState::Success);
+        stage.gate.ask(&["log", "check"]).ok();
+    });
+}

@@ -10,6 +10,8 @@
 pub mod change;
 #[cfg(feature = "bot")]
 pub mod landed;
+#[cfg(feature = "bot")]
+pub mod onboarding;
 pub mod remedy;
 mod wrap;
 

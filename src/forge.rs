@@ -122,6 +122,11 @@ pub enum ForgeEvent {
         #[serde(default)]
         by: Option<String>,
     },
+    /// The bot was installed: report what would be held up, and what is missing.
+    Installed {
+        /// Where.
+        repo: ForgeRepo,
+    },
     /// Installation, protection or rules changed: sweep the repository.
     SettingsChanged {
         /// Where; `None`: all repositories of the forge.
@@ -143,7 +148,8 @@ impl ForgeEvent {
             | Self::RecheckAsked { repo, .. }
             | Self::Command { repo, .. }
             | Self::QueueChecked { repo, .. }
-            | Self::Pushed { repo, .. } => Some(repo),
+            | Self::Pushed { repo, .. }
+            | Self::Installed { repo } => Some(repo),
             Self::SettingsChanged { repo } => repo.as_ref(),
             Self::Ignored { .. } => None,
         }
@@ -165,7 +171,7 @@ impl ForgeEvent {
             Self::RecheckAsked { repo, head, .. } => change_lane(repo, None, *head),
             Self::QueueChecked { repo, head, .. } => change_lane(repo, None, Some(*head)),
             Self::Pushed { repo, name, .. } => format!("{}/{}/push/{name}", repo.forge, repo.id),
-            Self::SettingsChanged { repo: Some(repo) } => format!("{}/{}/settings", repo.forge, repo.id),
+            Self::Installed { repo } | Self::SettingsChanged { repo: Some(repo) } => format!("{}/{}/settings", repo.forge, repo.id),
             Self::SettingsChanged { repo: None } | Self::Ignored { .. } => format!("{forge}/settings"),
         }
     }

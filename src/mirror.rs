@@ -8,7 +8,7 @@
 
 mod follow;
 
-pub use follow::{Followed, follow, moved, set_ref, tips};
+pub use follow::{Followed, Tips, back, follow, moved, set_ref, tips};
 
 use crate::forge::ForgeRepo;
 use crate::port::{FetchSource, Outage};
@@ -75,6 +75,29 @@ pub struct Fetched {
     _held: Arc<()>,
 }
 
+impl Fetched {
+    /// A branch seen as a change from one of its own commits.
+    pub fn between(held: &Held, from: Oid) -> Self {
+        Self {
+            git_dir: held.git_dir.clone(),
+            base: from,
+            head: Some(held.tip),
+            merge_base: Some(from),
+            merge: None,
+            _held: Arc::clone(&held.held),
+        }
+    }
+}
+
+/// A mirror that has a branch; it stays on the disk while this value lives.
+pub struct Held {
+    /// Its Git folder.
+    pub git_dir: PathBuf,
+    /// Where the branch stands at the forge.
+    pub tip: Oid,
+    held: Arc<()>,
+}
+
 impl Mirrors {
     /// Mirrors below a folder; touches nothing.
     pub fn new(folder: &Path, most_bytes: u64) -> Self {
@@ -101,6 +124,23 @@ impl Mirrors {
         // The time of the last use, for `trim`.
         let _ = std::fs::write(git_dir.join("used"), b"");
         Ok(fetched)
+    }
+
+    /// Fetches one branch into the mirror, and gives the mirror's folder and where the branch stands.
+    ///
+    /// # Errors
+    /// As [`Mirrors::fetch`].
+    pub fn branch(&self, repo: &ForgeRepo, source: &FetchSource, name: &RefName) -> Result<Held, Outage> {
+        let git_dir = self.folder.join(&repo.forge).join(format!("{}.git", repo.id));
+        let held = self.hold(&git_dir);
+        open(&git_dir)?;
+        let tip = follow(&git_dir, repo, source, name)?.new;
+        let tip = tip.ok_or_else(|| failed(repo, "the forge does not have the branch"))?;
+        Ok(Held {
+            git_dir,
+            tip,
+            held,
+        })
     }
 
     /// Removes the mirrors that nobody holds: those with too many packs, and the longest unused ones while all
@@ -197,7 +237,7 @@ fn fetch(mirror: &Repository, wanted: &Wanted<'_>) -> Result<(), Outage> {
 
 fn fetch_refs(mirror: &Repository, repo: &ForgeRepo, source: &FetchSource, refspecs: &[String]) -> Result<(), Outage> {
     let say = |error: git2::Error| failed(repo, error.message());
-    let mut remote = remote(mirror, repo, source)?;
+    let mut remote = remote(Some(mirror), repo, source)?;
     let mut options = FetchOptions::new();
     options
         .remote_callbacks(callbacks(source))
@@ -208,13 +248,15 @@ fn fetch_refs(mirror: &Repository, repo: &ForgeRepo, source: &FetchSource, refsp
     remote.fetch(refspecs, Some(&mut options), None).map_err(say)
 }
 
-fn remote<'a>(mirror: &'a Repository, repo: &ForgeRepo, source: &FetchSource) -> Result<Remote<'a>, Outage> {
+fn remote<'a>(mirror: Option<&'a Repository>, repo: &ForgeRepo, source: &FetchSource) -> Result<Remote<'a>, Outage> {
     if !allowed(&source.url) {
         return Err(failed(repo, "its URL is neither https nor on this machine"));
     }
-    mirror
-        .remote_anonymous(&source.url)
-        .map_err(|error| failed(repo, error.message()))
+    let remote = match mirror {
+        Some(mirror) => mirror.remote_anonymous(&source.url),
+        None => Remote::create_detached(source.url.as_str()),
+    };
+    remote.map_err(|error| failed(repo, error.message()))
 }
 
 /// Credential and bounds.

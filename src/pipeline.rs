@@ -13,6 +13,8 @@ pub mod lane;
 #[cfg(feature = "bot")]
 pub mod metrics;
 #[cfg(feature = "bot")]
+pub mod survey;
+#[cfg(feature = "bot")]
 pub mod sweep;
 mod visitor;
 

@@ -22,7 +22,9 @@ const TOP: [&str; 11] = [
     "repository",
 ];
 const FORGE: [&str; 6] = ["name", "kind", "api", "app_id", "key_file", "webhook_secret_files"];
-const REPOSITORY: [&str; 8] = ["forge", "name", "id", "resource", "policy", "keyring", "gate", "mode"];
+const REPOSITORY: [&str; 9] = [
+    "forge", "name", "id", "resource", "policy", "keyring", "gate", "mode", "sarif",
+];
 /// Most forges and repositories, so that every list is bounded.
 const MOST: usize = 10_000;
 
@@ -94,6 +96,8 @@ pub struct RepositoryConfig {
     pub gate: Option<PathBuf>,
     /// Whether verdicts only tell, and hold nothing up.
     pub report_only: bool,
+    /// Whether findings are uploaded to the forge's code scanning.
+    pub sarif: bool,
 }
 
 impl BotConfig {
@@ -358,6 +362,7 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
             path(reader, section, "keyring", what),
         ),
     };
+    let (sarif, _) = reader.boolean(section, "sarif", false);
     let report_only = reader.text(section, "mode").is_some_and(|text| mode(reader, &text));
     Some(RepositoryConfig {
         forge: forge?.value.to_string(),
@@ -368,6 +373,7 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
         keyring: keyring?,
         gate,
         report_only,
+        sarif,
     })
 }
 

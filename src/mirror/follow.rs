@@ -34,14 +34,22 @@ pub struct Followed {
     pub steps: Vec<Oid>,
 }
 
+/// The refs of a forge's repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tips {
+    /// Branches and tags, with where they stand.
+    pub refs: Vec<(RefName, Oid)>,
+    /// The branch that changes go to by default.
+    pub default: Option<RefName>,
+}
+
 /// Where the forge's branches and tags stand.
 ///
 /// # Errors
-/// `fetch-failed`, `mirror-unwritable`.
-pub fn tips(git_dir: &Path, repo: &ForgeRepo, source: &FetchSource) -> Result<Vec<(RefName, Oid)>, Outage> {
+/// `fetch-failed`.
+pub fn tips(repo: &ForgeRepo, source: &FetchSource) -> Result<Tips, Outage> {
     let say = |error: git2::Error| failed(repo, error.message());
-    let ours = open(git_dir)?;
-    let mut remote = remote(&ours, repo, source)?;
+    let mut remote = remote(None, repo, source)?;
     let connection = remote
         .connect_auth(Direction::Fetch, Some(callbacks(source)), None)
         .map_err(say)?;
@@ -57,7 +65,11 @@ pub fn tips(git_dir: &Path, repo: &ForgeRepo, source: &FetchSource) -> Result<Ve
             Oid::from_bytes(head.oid().as_bytes()).ok()?,
         ))
     };
-    Ok(heads.iter().filter_map(named).collect())
+    let refs = heads.iter().filter_map(named).collect();
+    // An empty repository has none.
+    let default = connection.default_branch().ok();
+    let default = default.and_then(|name| std::str::from_utf8(&name).ok()?.parse().ok());
+    Ok(Tips { refs, default })
 }
 
 /// Fetches one ref of the forge, and tells how it stands to ours. Blocks its thread.
@@ -65,8 +77,7 @@ pub fn tips(git_dir: &Path, repo: &ForgeRepo, source: &FetchSource) -> Result<Ve
 /// # Errors
 /// `fetch-failed`, `mirror-unwritable`.
 pub fn follow(git_dir: &Path, repo: &ForgeRepo, source: &FetchSource, name: &RefName) -> Result<Followed, Outage> {
-    let there = tips(git_dir, repo, source)?
-        .into_iter()
+    let there = tips(repo, source)?.refs.into_iter()
         .any(|(known, _)| known == *name);
     let ours = open(git_dir)?;
     // Not below its own name: a branch `a` that was would keep out a branch `a/b`.
@@ -109,6 +120,24 @@ fn steps(ours: &Repository, old: Option<git2::Oid>, new: Option<git2::Oid>) -> R
     let mut steps = walk.take(MOST_STEPS).collect::<Result<Vec<_>, _>>()?;
     steps.reverse();
     Ok(steps)
+}
+
+/// The commit that is so many steps back on a commit's own line, or the first.
+///
+/// # Errors
+/// `gate-not-moved` where it cannot be read.
+pub fn back(git_dir: &Path, from: Oid, steps: usize) -> Result<Oid, Outage> {
+    let ours = open(git_dir)?;
+    let walked = || -> Result<git2::Oid, git2::Error> {
+        let mut commit = ours.find_commit(git2::Oid::from_bytes(from.as_bytes())?)?;
+        for _ in 0..steps {
+            let Ok(parent) = commit.parent(0) else { break };
+            commit = parent;
+        }
+        Ok(commit.id())
+    };
+    let oid = walked().map_err(|error| unmoved(git_dir, &error))?;
+    Oid::from_bytes(oid.as_bytes()).map_err(|_| unmoved(git_dir, &git2::Error::from_str("an id of no known length")))
 }
 
 /// Whether a commit is the other one or descends from it, as far as the gate's repository knows.

@@ -193,7 +193,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         };
         let entry = entered.entry.as_ref().map(|(id, level)| (id.as_str(), *level));
         let display = feedback::landed(frame, update, &entered.findings, entered.commits, entry);
-        Ok((display, entry.is_some()))
+        Ok((stamp.shown(display), entry.is_some()))
     }
 
     /// Looks where the refs of a repository stand, puts into the inbox what no webhook told, and sees whether the
@@ -297,7 +297,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             policy: &stamp.policy,
             at: (self.clock)(),
         };
-        Ok(Some(feedback::protection(frame, &drift, &event, open)))
+        Ok(Some(stamp.shown(feedback::protection(frame, &drift, &event, open))))
     }
 }
 
@@ -313,7 +313,7 @@ fn moved(repo: &ForgeRepo, name: &RefName, to: Oid) -> ForgeEvent {
 }
 
 /// A ref's tip in the shape of a change, for what is shown at its commit.
-fn tip(repo: &ForgeRepo, name: &RefName, head: Oid) -> Change {
+pub(super) fn tip(repo: &ForgeRepo, name: &RefName, head: Oid) -> Change {
     Change {
         repo: repo.clone(),
         number: 0,

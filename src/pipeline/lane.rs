@@ -12,6 +12,7 @@
 use super::change::Judged;
 use super::landed::{Arrival, Entered, Standing};
 use super::metrics::{Count, Metrics};
+use super::survey::Survey;
 use crate::decision::{canonical, hex};
 use crate::feedback::change::{self as feedback, Frame};
 use crate::forge::guard::{Landing, Protection};
@@ -63,6 +64,18 @@ pub trait Evaluator: Send + Sync + 'static {
     fn evaluate(
         &self,
         change: &Change,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Judged, Unable>> + Send;
+
+    /// The branches of a repository, for its first report.
+    fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> impl Future<Output = Result<Survey, Unable>> + Send;
+
+    /// Judges the newest [`HISTORY`](super::survey::HISTORY) steps of a branch, as if they were proposed.
+    fn history(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
         source: FetchSource,
         now: Timestamp,
     ) -> impl Future<Output = Result<Judged, Unable>> + Send;
@@ -125,6 +138,20 @@ pub struct Stamp {
     pub all: String,
     /// First 12 digits of the policy's digest, for people.
     pub policy: String,
+    /// Whether verdicts only tell, and hold nothing up.
+    pub report_only: bool,
+    /// Whether findings are uploaded to the forge's code scanning.
+    pub sarif: bool,
+}
+
+impl Stamp {
+    /// As it is shown under the repository's mode.
+    pub(super) fn shown(&self, display: Display) -> Display {
+        match self.report_only {
+            true => feedback::only_told(display),
+            false => display,
+        }
+    }
 }
 
 /// Takes one line of the log: what happened, and fields that hold no secret.
@@ -334,6 +361,31 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         };
         self.metrics.count(count);
         self.log(what, &fields(&display.repo, display.number, display.head));
+        match answer {
+            Answer::Yes(true) => self.upload(display).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// A change's findings, for the forge's own list of them. Uploaded again it replaces what was there.
+    async fn upload(&self, display: &Display) -> Result<(), Again> {
+        let verdict = matches!(display.state, CheckState::Success | CheckState::Failure | CheckState::Neutral);
+        let Some(number) = display.number.filter(|_| verdict) else {
+            return Ok(());
+        };
+        let wanted = self.evaluator.stamp(&display.repo)?.is_some_and(|stamp| stamp.sarif);
+        if !wanted {
+            return Ok(());
+        }
+        let (name, sarif) = (format!("refs/pull/{number}/head"), feedback::sarif(display));
+        let (repo, head) = (&display.repo, display.head);
+        let asked = self.call(&repo.forge, |forge| forge.upload(repo, &name, head, &sarif));
+        let what = match asked.await? {
+            Answer::Yes(true) => "findings-uploaded",
+            // The check run has the same findings.
+            Answer::Yes(false) | Answer::No(..) => "findings-not-taken",
+        };
+        self.log(what, &fields(repo, Some(number), head));
         Ok(())
     }
 
@@ -395,7 +447,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 self.sweep_some(&delivery.forge, repo.as_ref()).await?;
                 match repo {
                     Some(repo) => self.look_after(repo, true).await,
-                    None => Ok(Vec::new()),
+                    None => self.installed(&delivery.forge).await,
                 }
             }
             ForgeEvent::ChangeClosed {
@@ -417,6 +469,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 };
                 self.pushed(repo, &told, by.as_deref()).await
             }
+            ForgeEvent::Installed { repo } => self.first_report(repo).await,
             ForgeEvent::ChangeClosed { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
         }
     }
@@ -576,12 +629,8 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let seen = hex(&Sha256::digest(canonical(&judged.findings)));
         let evaluation = format!("{prefix}-{}", &seen[..16]);
         let frame = self.frame(change, stamp, &evaluation);
-        Ok(vec![feedback::verdict(
-            frame,
-            &judged.findings,
-            judged.merge_base,
-            judged.commits,
-        )])
+        let verdict = feedback::verdict(frame, &judged.findings, judged.merge_base, judged.commits);
+        Ok(vec![stamp.shown(verdict)])
     }
 
     fn frame<'a>(&self, change: &'a Change, stamp: &'a Stamp, evaluation: &'a str) -> Frame<'a> {
@@ -640,7 +689,7 @@ fn prefix(change: &Change, stamp: &Stamp) -> String {
 
 /// Whether a display is the verdict on the change as it is.
 pub(super) fn is_verdict_on(display: &Display, change: &Change, stamp: &Stamp) -> bool {
-    matches!(display.state, CheckState::Success | CheckState::Failure)
+    matches!(display.state, CheckState::Success | CheckState::Failure | CheckState::Neutral)
         && display.head == change.head_oid
         && display.evaluation.starts_with(&prefix(change, stamp))
 }

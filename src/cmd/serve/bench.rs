@@ -9,13 +9,14 @@ use crate::forge::guard::{Landing, Protection};
 use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
-use crate::mirror::{Fetched, Head, Mirrors, Wanted};
+use crate::mirror::{self, Fetched, Head, Mirrors, Wanted};
 use crate::pipeline::World;
 use crate::pipeline::change::{Judged, Proposal, judge};
 use crate::pipeline::landed::{Arrival, Entered, Standing};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
 use crate::port::{FetchSource, Outage};
-use crate::push::{RefName, RefUpdate, Timestamp};
+use crate::pipeline::survey::{HISTORY, Survey};
+use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
 use crate::worker::drift::Watch;
@@ -53,16 +54,37 @@ impl Evaluator for Bench {
             return Ok(None);
         };
         let (policy, _) = policy(config)?;
-        let text = format!("{} {}", policy.digest, RuleSet::builtin().digest());
+        // The mode is part of it, so that each head gets its verdict again once it is enforced.
+        let mode = if config.report_only { " report" } else { "" };
+        let text = format!("{} {}{mode}", policy.digest, RuleSet::builtin().digest());
         Ok(Some(Stamp {
             all: hex(&Sha256::digest(text.as_bytes()))[..16].to_owned(),
             policy: policy.digest.chars().take(12).collect(),
+            report_only: config.report_only,
+            sarif: config.sarif,
         }))
     }
 
     async fn evaluate(&self, change: &Change, source: FetchSource, now: Timestamp) -> Result<Judged, Unable> {
         let change = change.clone();
         self.aside(move |tools| tools.evaluate(&change, &source, now)).await
+    }
+
+    async fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> Result<Survey, Unable> {
+        let repo = repo.clone();
+        self.aside(move |tools| tools.survey(&repo, &source).map_err(Unable::Outage)).await
+    }
+
+    async fn history(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> Result<Judged, Unable> {
+        let (repo, name) = (repo.clone(), name.clone());
+        self.aside(move |tools| tools.history(&repo, &name, &source, now).map_err(Unable::Outage))
+            .await
     }
 
     fn keeps(&self, repo: &ForgeRepo) -> Result<bool, Outage> {
@@ -195,6 +217,37 @@ impl Tools {
             merge: (!queued).then_some(merge.as_str()),
         };
         self.mirrors.fetch(&wanted).map_err(Unable::Outage)
+    }
+
+    fn survey(&self, repo: &ForgeRepo, source: &FetchSource) -> Result<Survey, Outage> {
+        let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
+        let (policy, _) = policy(config)?;
+        let tips = mirror::tips(repo, source)?;
+        let wanted = |(name, oid): &(RefName, Oid)| Some((name.clone(), *oid, policy.wants_of_forge(name)?));
+        let branches = tips.refs.iter().filter(|(name, _)| name.is_branch());
+        let default = tips.default.and_then(|name| tips.refs.iter().find(|(known, _)| *known == name));
+        Ok(Survey {
+            branches: branches.filter_map(wanted).collect(),
+            default: default.cloned(),
+        })
+    }
+
+    fn history(&self, repo: &ForgeRepo, name: &RefName, source: &FetchSource, now: Timestamp) -> Result<Judged, Outage> {
+        let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
+        let held = self.mirrors.branch(repo, source, name)?;
+        let from = mirror::back(&held.git_dir, held.tip, HISTORY)?;
+        let change = Change {
+            repo: repo.clone(),
+            number: 0,
+            open: true,
+            base: name.clone(),
+            base_oid: from,
+            head_oid: held.tip,
+            author: String::new(),
+            merged_as: None,
+        };
+        let fetched = Fetched::between(&held, from);
+        open::runtime()?.block_on(self.judge(config, &change, &fetched, now))
     }
 
     async fn judge(

@@ -99,7 +99,7 @@ impl Custody<'_> {
         policy: &Policy,
         told: Option<&RefUpdate>,
     ) -> Result<(), Outage> {
-        let tips = mirror::tips(&self.home.git_dir, repo, source)?;
+        let tips = mirror::tips(repo, source)?.refs;
         for (name, _) in tips.iter().filter(|(name, _)| policy.protects(name)) {
             let followed = mirror::follow(&self.home.git_dir, repo, source, name)?;
             let (None, Some(tip)) = (followed.old, followed.new) else {
@@ -151,7 +151,7 @@ impl Custody<'_> {
             self.begin(repo, source, &policy, None)?;
         }
         let own = self.own(&policy)?;
-        let tips = mirror::tips(&self.home.git_dir, repo, source)?;
+        let tips = mirror::tips(repo, source)?.refs;
         let there: BTreeMap<RefName, Oid> = tips.into_iter().filter(|(name, _)| policy.protects(name)).collect();
         let names: std::collections::BTreeSet<&RefName> = own.keys().chain(there.keys()).collect();
         let mut standings = Vec::new();

@@ -3,6 +3,8 @@
 pub mod actor;
 pub mod check;
 pub mod error;
+#[cfg(feature = "bot")]
+pub mod forge;
 pub mod git;
 pub mod home;
 pub mod hook;
@@ -16,8 +18,6 @@ pub mod publish;
 pub mod reopen;
 pub mod rules;
 pub mod scan;
-#[cfg(feature = "bot")]
-pub mod forge;
 #[cfg(feature = "bot")]
 pub mod serve;
 pub mod settle;

@@ -171,7 +171,9 @@ impl ForgeEvent {
             Self::RecheckAsked { repo, head, .. } => change_lane(repo, None, *head),
             Self::QueueChecked { repo, head, .. } => change_lane(repo, None, Some(*head)),
             Self::Pushed { repo, name, .. } => format!("{}/{}/push/{name}", repo.forge, repo.id),
-            Self::Installed { repo } | Self::SettingsChanged { repo: Some(repo) } => format!("{}/{}/settings", repo.forge, repo.id),
+            Self::Installed { repo } | Self::SettingsChanged { repo: Some(repo) } => {
+                format!("{}/{}/settings", repo.forge, repo.id)
+            }
             Self::SettingsChanged { repo: None } | Self::Ignored { .. } => format!("{forge}/settings"),
         }
     }

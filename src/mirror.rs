@@ -136,11 +136,7 @@ impl Mirrors {
         open(&git_dir)?;
         let tip = follow(&git_dir, repo, source, name)?.new;
         let tip = tip.ok_or_else(|| failed(repo, "the forge does not have the branch"))?;
-        Ok(Held {
-            git_dir,
-            tip,
-            held,
-        })
+        Ok(Held { git_dir, tip, held })
     }
 
     /// Removes the mirrors that nobody holds: those with too many packs, and the longest unused ones while all
@@ -215,6 +211,14 @@ fn open(git_dir: &Path) -> Result<Repository, Outage> {
 }
 
 fn failed(repo: &ForgeRepo, why: &str) -> Outage {
+    if why.contains("object format") {
+        return Outage {
+            code: "object-format-unsupported",
+            what: format!("cannot fetch {} from {}", repo.full_name, repo.forge),
+            why: why.to_owned(),
+            next: "libgit2 fetches SHA-1 repositories only: guard this one by the hooks on its server".to_owned(),
+        };
+    }
     Outage {
         code: "fetch-failed",
         what: format!("cannot fetch {} from {}", repo.full_name, repo.forge),

@@ -127,7 +127,11 @@ impl Work<'_> {
         if matches!(self.args.command, ForgeCommand::Report) {
             return self.report(out, told).await;
         }
-        let source = self.adapter.fetch_source(self.repo, None).await.map_err(|error| outage(self.forge, error))?;
+        let source = self
+            .adapter
+            .fetch_source(self.repo, None)
+            .await
+            .map_err(|error| outage(self.forge, error))?;
         let survey = self.bench.survey(self.repo, source).await.map_err(unable)?;
         let mut clean = true;
         for (name, _, wanted) in survey.branches {
@@ -148,7 +152,12 @@ impl Work<'_> {
     }
 
     /// The calls, and the drift that is left after them.
-    async fn apply(&self, name: &RefName, wanted: Wanted, yes: bool) -> Result<(Vec<String>, Vec<Drift>), CommandError> {
+    async fn apply(
+        &self,
+        name: &RefName,
+        wanted: Wanted,
+        yes: bool,
+    ) -> Result<(Vec<String>, Vec<Drift>), CommandError> {
         let calls = self.adapter.protect(self.repo, name, wanted, !yes).await;
         let calls = calls.map_err(|error| outage(self.forge, error))?;
         Ok((calls, self.drift(name, wanted).await?))
@@ -183,7 +192,11 @@ impl Work<'_> {
             out.line(format!("  {verb}: {call}"));
         }
         if !self.is_dry() && !found.is_empty() {
-            let left = if left.is_empty() { "nothing".to_owned() } else { codes(left).join(", ") };
+            let left = if left.is_empty() {
+                "nothing".to_owned()
+            } else {
+                codes(left).join(", ")
+            };
             out.line(format!("  left to mend: {left}"));
         } else if !calls.is_empty() {
             out.line("  = help: to do it, add --yes");

@@ -169,7 +169,10 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
     let journal: Journal = Arc::new(log_line);
     let mut forges = BTreeMap::new();
     for forge in &config.forges {
-        forges.insert(forge.name.clone(), (adapter(forge, loaded.key(forge)?, None)?, Breaker::default()));
+        forges.insert(
+            forge.name.clone(),
+            (adapter(forge, loaded.key(forge)?, None)?, Breaker::default()),
+        );
     }
     let listener = TcpListener::bind(&config.listen).await;
     let listener =

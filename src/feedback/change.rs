@@ -158,7 +158,13 @@ pub fn sarif(display: &Display) -> String {
 /// A path as the path of a URI.
 fn encoded(path: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    let one = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    let one = |b: u8| {
+        if plain(b) {
+            char::from(b).to_string()
+        } else {
+            format!("%{b:02X}")
+        }
+    };
     path.bytes().map(one).collect()
 }
 
@@ -170,7 +176,10 @@ pub fn only_told(display: Display) -> Display {
     }
     Display {
         state: CheckState::Neutral,
-        title: format!("Would have been refused: {}", display.title).chars().take(140).collect(),
+        title: format!("Would have been refused: {}", display.title)
+            .chars()
+            .take(140)
+            .collect(),
         summary: bounded(format!("{NOTE}{}", display.summary)),
         annotations: display
             .annotations

@@ -44,7 +44,9 @@ impl FirstReport {
     /// Whether there is nothing to do.
     pub fn is_clean(&self) -> bool {
         let guarded = |(_, drift): &(RefName, Option<Vec<Drift>>)| drift.as_ref().is_some_and(Vec::is_empty);
-        let clean = |(_, judged): &(u64, Result<BTreeMap<String, usize>, String>)| judged.as_ref().is_ok_and(BTreeMap::is_empty);
+        let clean = |(_, judged): &(u64, Result<BTreeMap<String, usize>, String>)| {
+            judged.as_ref().is_ok_and(BTreeMap::is_empty)
+        };
         self.missing.is_empty()
             && self.unprotected_default.is_none()
             && self.branches.iter().all(guarded)
@@ -54,7 +56,10 @@ impl FirstReport {
 
     /// The report as Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = format!("### Lychgate: first report on {}\n\nNothing is held up by this report.\n\n", code(&self.repository));
+        let mut text = format!(
+            "### Lychgate: first report on {}\n\nNothing is held up by this report.\n\n",
+            code(&self.repository)
+        );
         self.missing(&mut text);
         self.branches(&mut text);
         self.changes(&mut text);
@@ -79,7 +84,10 @@ impl FirstReport {
                 code(name.as_str())
             );
         }
-        let bare = self.branches.iter().filter(|(_, drift)| drift.as_ref().is_none_or(|drift| !drift.is_empty()));
+        let bare = self
+            .branches
+            .iter()
+            .filter(|(_, drift)| drift.as_ref().is_none_or(|drift| !drift.is_empty()));
         let lines: Vec<String> = bare
             .map(|(name, drift)| match drift {
                 None => format!("{}: the forge does not tell us what it enforces", code(name.short())),
@@ -90,15 +98,24 @@ impl FirstReport {
             })
             .collect();
         if lines.is_empty() {
-            let _ = writeln!(text, "**Branches:** the forge enforces what the policy wants on {}.\n", count(self.branches.len(), "branch"));
+            let _ = writeln!(
+                text,
+                "**Branches:** the forge enforces what the policy wants on {}.\n",
+                count(self.branches.len(), "branch")
+            );
             return;
         }
-        text.push_str("**Branches that the forge does not guard as the policy wants** (mended by `lychgate forge apply`):\n\n");
+        text.push_str(
+            "**Branches that the forge does not guard as the policy wants** (mended by `lychgate forge apply`):\n\n",
+        );
         list(text, lines.into_iter());
     }
 
     fn changes(&self, text: &mut String) {
-        let refused = self.changes.iter().filter(|(_, judged)| judged.as_ref().is_ok_and(|codes| !codes.is_empty()));
+        let refused = self
+            .changes
+            .iter()
+            .filter(|(_, judged)| judged.as_ref().is_ok_and(|codes| !codes.is_empty()));
         let _ = writeln!(
             text,
             "**Open changes:** {} of {} would have been refused.\n",
@@ -112,13 +129,23 @@ impl FirstReport {
         });
         list(text, lines);
         if self.more_changes > 0 {
-            let _ = writeln!(text, "{} not looked at here; each gets its verdict by itself.\n", count(self.more_changes, "more change"));
+            let _ = writeln!(
+                text,
+                "{} not looked at here; each gets its verdict by itself.\n",
+                count(self.more_changes, "more change")
+            );
         }
     }
 
     fn history(&self, text: &mut String) {
-        let Some((name, commits, codes)) = &self.history else { return };
-        let what = if codes.is_empty() { "nothing".to_owned() } else { told(codes) };
+        let Some((name, commits, codes)) = &self.history else {
+            return;
+        };
+        let what = if codes.is_empty() {
+            "nothing".to_owned()
+        } else {
+            told(codes)
+        };
         let _ = writeln!(
             text,
             "**The newest {} of {}:** {what} would have been refused. What is there already stays; only what comes is judged.\n",

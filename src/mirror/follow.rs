@@ -77,8 +77,7 @@ pub fn tips(repo: &ForgeRepo, source: &FetchSource) -> Result<Tips, Outage> {
 /// # Errors
 /// `fetch-failed`, `mirror-unwritable`.
 pub fn follow(git_dir: &Path, repo: &ForgeRepo, source: &FetchSource, name: &RefName) -> Result<Followed, Outage> {
-    let there = tips(repo, source)?.refs.into_iter()
-        .any(|(known, _)| known == *name);
+    let there = tips(repo, source)?.refs.into_iter().any(|(known, _)| known == *name);
     let ours = open(git_dir)?;
     // Not below its own name: a branch `a` that was would keep out a branch `a/b`.
     let fetched = format!("{FETCHED}{}", hex(&Sha256::digest(name.as_str().as_bytes())[..16]));

@@ -369,7 +369,10 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
 
     /// A change's findings, for the forge's own list of them. Uploaded again it replaces what was there.
     async fn upload(&self, display: &Display) -> Result<(), Again> {
-        let verdict = matches!(display.state, CheckState::Success | CheckState::Failure | CheckState::Neutral);
+        let verdict = matches!(
+            display.state,
+            CheckState::Success | CheckState::Failure | CheckState::Neutral
+        );
         let Some(number) = display.number.filter(|_| verdict) else {
             return Ok(());
         };
@@ -689,7 +692,9 @@ fn prefix(change: &Change, stamp: &Stamp) -> String {
 
 /// Whether a display is the verdict on the change as it is.
 pub(super) fn is_verdict_on(display: &Display, change: &Change, stamp: &Stamp) -> bool {
-    matches!(display.state, CheckState::Success | CheckState::Failure | CheckState::Neutral)
-        && display.head == change.head_oid
+    matches!(
+        display.state,
+        CheckState::Success | CheckState::Failure | CheckState::Neutral
+    ) && display.head == change.head_oid
         && display.evaluation.starts_with(&prefix(change, stamp))
 }

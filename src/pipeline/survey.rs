@@ -4,11 +4,11 @@
 
 use super::landed::tip;
 use super::lane::{Again, Answer, Bot, Evaluator, Unable, refused};
+use crate::feedback;
 use crate::feedback::change::Frame;
 use crate::feedback::onboarding::{FirstReport, denying};
-use crate::forge::{Display, ForgeEvent, ForgeRepo};
 use crate::forge::guard::{Wanted, drift};
-use crate::feedback;
+use crate::forge::{Display, ForgeEvent, ForgeRepo};
 use crate::port::{FetchSource, Forge, ForgeError, Outage, Queue};
 use crate::push::{Oid, RefName, Timestamp};
 
@@ -66,7 +66,10 @@ pub async fn first_report<F: Forge, E: Evaluator>(
     let survey = evaluator.survey(repo, forge.fetch_source(repo, None).await?).await?;
     let mut report = FirstReport {
         repository: repo.full_name.clone(),
-        missing: forge.missing(repo).await.unwrap_or_else(|why| vec![format!("cannot be asked for: {why}")]),
+        missing: forge
+            .missing(repo)
+            .await
+            .unwrap_or_else(|why| vec![format!("cannot be asked for: {why}")]),
         ..FirstReport::default()
     };
     for (name, _, wanted) in &survey.branches {
@@ -78,7 +81,11 @@ pub async fn first_report<F: Forge, E: Evaluator>(
         report.branches.push((name.clone(), actual));
     }
     let protected = |name: &RefName| survey.branches.iter().any(|(known, ..)| known == name);
-    report.unprotected_default = survey.default.as_ref().map(|(name, _)| name.clone()).filter(|name| !protected(name));
+    report.unprotected_default = survey
+        .default
+        .as_ref()
+        .map(|(name, _)| name.clone())
+        .filter(|name| !protected(name));
     changes(forge, evaluator, repo, now, &mut report).await?;
     if let Some((name, _)) = &survey.default {
         let source: FetchSource = forge.fetch_source(repo, None).await?;

@@ -1,5 +1,6 @@
 //! The bot from a webhook's bytes to what a forge shows, with a forge in this process and real git behind it.
 
+mod edges;
 mod landed;
 mod postgres;
 mod queue;

@@ -6,6 +6,7 @@
 mod forgejo;
 mod github;
 mod gitlab;
+mod guard;
 mod judged;
 mod limits;
 

@@ -14,8 +14,8 @@ use crate::pipeline::World;
 use crate::pipeline::change::{Judged, Proposal, judge};
 use crate::pipeline::landed::{Arrival, Entered, Standing};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
-use crate::port::{FetchSource, Outage};
 use crate::pipeline::survey::{HISTORY, Survey};
+use crate::port::{FetchSource, Outage};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
@@ -72,7 +72,8 @@ impl Evaluator for Bench {
 
     async fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> Result<Survey, Unable> {
         let repo = repo.clone();
-        self.aside(move |tools| tools.survey(&repo, &source).map_err(Unable::Outage)).await
+        self.aside(move |tools| tools.survey(&repo, &source).map_err(Unable::Outage))
+            .await
     }
 
     async fn history(
@@ -225,14 +226,22 @@ impl Tools {
         let tips = mirror::tips(repo, source)?;
         let wanted = |(name, oid): &(RefName, Oid)| Some((name.clone(), *oid, policy.wants_of_forge(name)?));
         let branches = tips.refs.iter().filter(|(name, _)| name.is_branch());
-        let default = tips.default.and_then(|name| tips.refs.iter().find(|(known, _)| *known == name));
+        let default = tips
+            .default
+            .and_then(|name| tips.refs.iter().find(|(known, _)| *known == name));
         Ok(Survey {
             branches: branches.filter_map(wanted).collect(),
             default: default.cloned(),
         })
     }
 
-    fn history(&self, repo: &ForgeRepo, name: &RefName, source: &FetchSource, now: Timestamp) -> Result<Judged, Outage> {
+    fn history(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        source: &FetchSource,
+        now: Timestamp,
+    ) -> Result<Judged, Outage> {
         let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
         let held = self.mirrors.branch(repo, source, name)?;
         let from = mirror::back(&held.git_dir, held.tip, HISTORY)?;

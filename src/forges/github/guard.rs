@@ -8,7 +8,7 @@
 use super::GitHub;
 use super::session::{AsApp, AsInstallation};
 use super::wire::{
-    CheckRuns, Classic, CombinedStatus, Installed, LandedPull, Review, Rule, RuleSuite, Ruleset, StatusChecks,
+    CheckRuns, Classic, CombinedStatus, Installed, LandedPull, Merged, Review, Rule, RuleSuite, Ruleset, StatusChecks,
 };
 use crate::forge::ForgeRepo;
 use crate::forge::guard::{LandedChange, Landing, Protection, RequiredCheck, Wanted, drift};
@@ -193,7 +193,7 @@ async fn change(
     protection: &Protection,
 ) -> Result<LandedChange, ForgeError> {
     let (at, number, head) = (path::repo(repo)?, pull.number, pull.head.sha);
-    let whole: super::wire::Pull = session.get(&format!("/repos/{at}/pulls/{number}")).await?;
+    let whole: Merged = session.get(&format!("/repos/{at}/pulls/{number}")).await?;
     let author = pull.user.map_or_else(|| "ghost".to_owned(), |user| user.login);
     let reviews: Vec<Review> = session
         .list(&format!("/repos/{at}/pulls/{number}/reviews?per_page=100"))

@@ -46,8 +46,6 @@ pub(super) struct Pull {
     #[serde(default)]
     pub(super) merge_commit_sha: Option<Oid>,
     pub(super) user: Option<User>,
-    #[serde(default)]
-    pub(super) merged_by: Option<User>,
     pub(super) base: Base,
     pub(super) head: Head,
 }
@@ -258,4 +256,10 @@ pub(super) struct Installed {
     pub(super) permissions: std::collections::BTreeMap<String, String>,
     #[serde(default)]
     pub(super) events: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Merged {
+    #[serde(default)]
+    pub(super) merged_by: Option<User>,
 }

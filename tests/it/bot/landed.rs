@@ -1,7 +1,7 @@
 //! What lands on a forge: an entry for each revision, none for what passed the gate by, and drift.
 
-use super::stage::{Stage, guarded, run_kept};
-use crate::support::{Run, Signing};
+use super::stage::{Stage, configured, guarded, opened, run_kept, run_on};
+use crate::support::{Gate, Run, Signing};
 use lychgate::forge::CheckState;
 use lychgate::forge::guard::Protection;
 use lychgate::pipeline::metrics::Count;
@@ -61,6 +61,14 @@ impl Stage {
         let work = self.tree();
         work.git(&["checkout", "-q", "refs/remotes/all/heads/main"]).ok();
         work.commit(file, "direct\n", signing);
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        self.main()
+    }
+
+    fn direct_text(&self, file: &str, text: &str) -> Oid {
+        let work = self.tree();
+        work.git(&["checkout", "-q", "refs/remotes/all/heads/main"]).ok();
+        work.commit(file, text, Signing::Ssh);
         work.push(&["HEAD:refs/heads/main"]).ok();
         self.main()
     }
@@ -297,5 +305,102 @@ fn drift_suspends_and_restoration_begins_again() {
         stage.gate.ask(&["verify", &revision.to_string(), "--level", "4"]).ok();
         assert_eq!(stage.last(meanwhile).state, CheckState::Success);
         stage.gate.ask(&["log", "check"]).ok();
+    });
+}
+
+#[test]
+fn report_only_tells_and_holds_nothing_up() {
+    let mode = |gate: &Gate| {
+        configured(
+            gate,
+            &format!("gate = \"{}\"\nmode = \"report\"\n", gate.bare.display()),
+        )
+    };
+    run_on(mode, async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        stage.propose(7, "a.txt", false);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let verdict = stage
+            .shown()
+            .into_iter()
+            .rfind(|display| display.number == Some(7))
+            .unwrap();
+        assert_eq!(verdict.state, CheckState::Neutral);
+        assert!(
+            verdict.title.starts_with("Would have been refused: "),
+            "{}",
+            verdict.title
+        );
+        assert!(verdict.comment.unwrap().contains("unsigned-commit"));
+        assert!(verdict.annotations.iter().all(|note| !note.denies));
+        // It is the verdict on that head: no second one.
+        door.post(&opened(7), "d2").await;
+        stage.settle().await;
+        assert_eq!(stage.bot.metrics.read(Count::Unchanged), 1);
+        let before = stage.main();
+        let unsigned = stage.direct("b.txt", Signing::None);
+        door.deliver("push", &pushed(before, unsigned), "p1").await;
+        stage.settle().await;
+        assert_eq!(stage.last(unsigned).state, CheckState::Neutral);
+        stage.verify(unsigned, "1").ends_with(1);
+    });
+}
+
+#[test]
+fn an_installation_gets_its_first_report_once() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(Protection::default());
+        stage.forge.lack("permission checks: write");
+        stage.propose(7, "a.txt", false);
+        stage.propose(8, "b.txt", true);
+        let planted = crate::support::token(stage.main().as_bytes()[0].into());
+        let tip = stage.direct_text("c.txt", &planted);
+        let door = stage.open().await;
+        for delivery in ["i1", "i2"] {
+            door.deliver("installation", r#"{"action":"created"}"#, delivery).await;
+            stage.settle().await;
+        }
+        let reports: Vec<_> = stage
+            .shown()
+            .into_iter()
+            .filter(|it| it.title.contains("first report"))
+            .collect();
+        assert_eq!(reports.len(), 1);
+        assert_eq!((reports[0].state, reports[0].head), (CheckState::Neutral, tip));
+        let text = &reports[0].summary;
+        assert!(!text.contains(&planted));
+        insta::assert_snapshot!(
+            text.replace(&tip.short(), "TIP")
+                .lines()
+                .filter(|line| !line.contains("<sub>"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        );
+    });
+}
+
+#[test]
+fn findings_are_uploaded_where_that_is_wanted() {
+    let with = |gate: &Gate| configured(gate, &format!("gate = \"{}\"\nsarif = true\n", gate.bare.display()));
+    run_on(with, async |stage: Stage| {
+        let planted = crate::support::token(77);
+        let head = stage.propose_text(7, "a b.sh", &format!("TOKEN={planted}\n"));
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let uploads = stage.forge.uploads();
+        assert_eq!(uploads.len(), 1, "a verdict, once");
+        let (name, at, sarif) = &uploads[0];
+        assert_eq!((name.as_str(), *at), ("refs/pull/7/head", head));
+        let log: serde_json::Value = serde_json::from_str(sarif).unwrap();
+        let result = &log["runs"][0]["results"][0];
+        assert_eq!(result["ruleId"], "secret-found");
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "a%20b.sh");
+        assert_eq!(place["region"]["startLine"], 1);
+        assert!(!sarif.contains(&planted));
     });
 }

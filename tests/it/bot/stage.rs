@@ -131,6 +131,21 @@ impl FakeForge {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// A change is no longer there.
+    pub(crate) fn forget(&self, number: u64) {
+        self.state.lock().unwrap().changes.remove(&number);
+    }
+
+    /// A change is closed without a merge.
+    pub(crate) fn close(&self, number: u64) {
+        self.state.lock().unwrap().changes.get_mut(&number).unwrap().open = false;
+    }
+
+    /// Another repository is served.
+    pub(crate) fn serve(&self, url: &str) {
+        self.state.lock().unwrap().url = url.to_owned();
+    }
+
     /// What the forge enforces from now on.
     pub(crate) fn enforce(&self, protection: Protection) {
         self.state.lock().unwrap().protection = protection;
@@ -202,7 +217,6 @@ impl Forge for FakeForge {
     }
 
     async fn fetch_source(&self, _: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
-        let number = number.unwrap_or_default();
         self.answer(|state| FetchSource {
             url: if state.broken {
                 format!("{}-not-there", state.url)
@@ -211,7 +225,10 @@ impl Forge for FakeForge {
             },
             user: "x".into(),
             password: SecretString::from(PASSWORD.to_owned()),
-            refspecs: vec![format!("+refs/pull/{number}/*:refs/changes/{number}/*")],
+            refspecs: match number {
+                Some(number) => vec![format!("+refs/pull/{number}/*:refs/changes/{number}/*")],
+                None => vec!["+refs/heads/*:refs/heads/*".to_owned()],
+            },
         })
     }
 
@@ -347,6 +364,12 @@ impl Stage {
         let work = self.tree();
         work.git(&["checkout", "-q", &self.base]).ok();
         let head = commit(&work, number, file, text, signed);
+        self.propose_head(number, head);
+        head
+    }
+
+    /// Opens a change whose head is there.
+    pub(crate) fn propose_head(&self, number: u64, head: Oid) {
         let base: Oid = self.base.parse().unwrap();
         let change = Change {
             repo: repo(),
@@ -359,7 +382,6 @@ impl Stage {
             merged_as: None,
         };
         self.forge.state.lock().unwrap().changes.insert(number, change);
-        head
     }
 
     /// Pushes one more commit, without telling the API.

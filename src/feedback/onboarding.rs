@@ -12,6 +12,9 @@ use std::fmt::Write;
 /// Most lines of one list.
 const MOST: usize = 50;
 
+/// Codes that deny, with how often.
+pub type Codes = BTreeMap<String, usize>;
+
 /// What was found about a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct FirstReport {
@@ -24,15 +27,15 @@ pub struct FirstReport {
     /// The default branch, if the policy does not protect it.
     pub unprotected_default: Option<RefName>,
     /// Open changes: number, and the codes that would refuse it with how often, or why it was not judged.
-    pub changes: Vec<(u64, Result<BTreeMap<String, usize>, String>)>,
+    pub changes: Vec<(u64, Result<Codes, String>)>,
     /// Open changes that were not looked at, since there are so many.
     pub more_changes: usize,
     /// The default branch: commits judged, and the codes that would have refused them.
-    pub history: Option<(RefName, usize, BTreeMap<String, usize>)>,
+    pub history: Option<(RefName, usize, Codes)>,
 }
 
 /// How often each code denies.
-pub fn denying(findings: &[Finding]) -> BTreeMap<String, usize> {
+pub fn denying(findings: &[Finding]) -> Codes {
     let mut codes = BTreeMap::new();
     for finding in findings.iter().filter(|finding| finding.denies) {
         *codes.entry(finding.code.to_string()).or_default() += 1;
@@ -44,9 +47,7 @@ impl FirstReport {
     /// Whether there is nothing to do.
     pub fn is_clean(&self) -> bool {
         let guarded = |(_, drift): &(RefName, Option<Vec<Drift>>)| drift.as_ref().is_some_and(Vec::is_empty);
-        let clean = |(_, judged): &(u64, Result<BTreeMap<String, usize>, String>)| {
-            judged.as_ref().is_ok_and(BTreeMap::is_empty)
-        };
+        let clean = |(_, judged): &(u64, Result<Codes, String>)| judged.as_ref().is_ok_and(Codes::is_empty);
         self.missing.is_empty()
             && self.unprotected_default.is_none()
             && self.branches.iter().all(guarded)
@@ -155,7 +156,7 @@ impl FirstReport {
     }
 }
 
-fn told(codes: &BTreeMap<String, usize>) -> String {
+fn told(codes: &Codes) -> String {
     let one = |(code, times): (&String, &usize)| format!("{} × {}", times, span(code));
     codes.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -8,16 +8,18 @@
 //! policy refuses gets no entry and the gate's ref stays where it is, so that
 //! what comes after it is judged together with it until it passes or is gone.
 
+use super::change::Judged;
 use super::lane::{Again, Answer, Bot, Evaluator, Stamp, Unable, refused};
 use super::metrics::Count;
+use super::survey::Survey;
 use crate::config::Bounds;
 use crate::feedback::change::Frame;
 use crate::feedback::landed as feedback;
 use crate::finding::Finding;
-use crate::forge::guard::{Landing, Wanted, drift};
+use crate::forge::guard::{Landing, Protection, Wanted, drift};
 use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
-use crate::port::{Forge, Inspected, Introduced, Object, ObjectVisitor, Outage, Queue, Repository};
-use crate::push::{Oid, RefName, RefUpdate};
+use crate::port::{FetchSource, Forge, Inspected, Introduced, Object, ObjectVisitor, Outage, Queue, Repository};
+use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::worker::drift::Watch;
 
 /// Seconds in which a ref that stands elsewhere than ours is put into the inbox once.
@@ -60,6 +62,71 @@ pub struct Entered {
     pub outage: bool,
     /// What work after the entry could not be done yet, for the log.
     pub unsettled: Option<String>,
+}
+
+/// Keeps the record of what lands; the one who knows the repositories' gates.
+pub trait Keeper: Send + Sync + 'static {
+    /// The branches of a repository, for its first report.
+    fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> impl Future<Output = Result<Survey, Unable>> + Send;
+
+    /// Judges the newest [`HISTORY`](super::survey::HISTORY) steps of a branch, as if they were proposed.
+    fn history(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Judged, Unable>> + Send;
+
+    /// Whether a ledger is kept of what lands in a repository.
+    ///
+    /// # Errors
+    /// The policy's outage.
+    fn keeps(&self, repo: &ForgeRepo) -> Result<bool, Outage>;
+
+    /// Whether a ledger is kept of what lands on a ref.
+    ///
+    /// # Errors
+    /// The policy's outage.
+    fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage>;
+
+    /// How a ref of the forge went on from where the gate's stands; `None`: it did not.
+    ///
+    /// * `told`: what somebody says of its move. Of a repository that was never looked at, this is from where the
+    ///   gate begins; all its other refs begin where they stand.
+    fn arrival(
+        &self,
+        repo: &ForgeRepo,
+        told: &RefUpdate,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Arrival>, Unable>> + Send;
+
+    /// Judges a revision that landed, records it, and if it may be there moves the gate's ref and publishes the entry.
+    fn enter(
+        &self,
+        repo: &ForgeRepo,
+        update: &RefUpdate,
+        landing: Landing,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Entered, Unable>> + Send;
+
+    /// The protected refs, at the forge and here.
+    fn standings(
+        &self,
+        repo: &ForgeRepo,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Standing>, Unable>> + Send;
+
+    /// Records that the forge's protection of a ref lapsed or was restored, once.
+    fn watch(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        protection: &Protection,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Watch, Unable>> + Send;
 }
 
 impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
@@ -122,7 +189,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         Ok(displays)
     }
 
-    async fn source(&self, repo: &ForgeRepo) -> Result<Option<crate::port::FetchSource>, Again> {
+    async fn source(&self, repo: &ForgeRepo) -> Result<Option<FetchSource>, Again> {
         match self.call(&repo.forge, |forge| forge.fetch_source(repo, None)).await? {
             Answer::Yes(source) => Ok(Some(source)),
             Answer::No("gone" | "not-found", _) => Ok(None),

@@ -10,16 +10,13 @@
 //! may be lost, doubled or late without any other effect than time.
 
 use super::change::Judged;
-use super::landed::{Arrival, Entered, Standing};
+use super::landed::Keeper;
 use super::metrics::{Count, Metrics};
-use super::survey::Survey;
 use crate::decision::{canonical, hex};
 use crate::feedback::change::{self as feedback, Frame};
-use crate::forge::guard::{Landing, Protection};
 use crate::forge::{Change, CheckState, Display, ForgeEvent, ForgeRepo};
 use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Outage, Queue};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
-use crate::worker::drift::Watch;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +49,7 @@ pub enum Unable {
 }
 
 /// Fetches and judges; the one who knows the repositories' policies.
-pub trait Evaluator: Send + Sync + 'static {
+pub trait Evaluator: Keeper {
     /// Digest of what a head is judged by (policy and rules), 16 hex digits, and the policy's own first digits;
     /// `None` for a repository that is not in the configuration.
     ///
@@ -67,68 +64,6 @@ pub trait Evaluator: Send + Sync + 'static {
         source: FetchSource,
         now: Timestamp,
     ) -> impl Future<Output = Result<Judged, Unable>> + Send;
-
-    /// The branches of a repository, for its first report.
-    fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> impl Future<Output = Result<Survey, Unable>> + Send;
-
-    /// Judges the newest [`HISTORY`](super::survey::HISTORY) steps of a branch, as if they were proposed.
-    fn history(
-        &self,
-        repo: &ForgeRepo,
-        name: &RefName,
-        source: FetchSource,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Judged, Unable>> + Send;
-
-    /// Whether a ledger is kept of what lands in a repository.
-    ///
-    /// # Errors
-    /// The policy's outage.
-    fn keeps(&self, repo: &ForgeRepo) -> Result<bool, Outage>;
-
-    /// Whether a ledger is kept of what lands on a ref.
-    ///
-    /// # Errors
-    /// The policy's outage.
-    fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage>;
-
-    /// How a ref of the forge went on from where the gate's stands; `None`: it did not.
-    ///
-    /// * `told`: what somebody says of its move. Of a repository that was never looked at, this is from where the
-    ///   gate begins; all its other refs begin where they stand.
-    fn arrival(
-        &self,
-        repo: &ForgeRepo,
-        told: &RefUpdate,
-        source: FetchSource,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Option<Arrival>, Unable>> + Send;
-
-    /// Judges a revision that landed, records it, and if it may be there moves the gate's ref and publishes the entry.
-    fn enter(
-        &self,
-        repo: &ForgeRepo,
-        update: &RefUpdate,
-        landing: Landing,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Entered, Unable>> + Send;
-
-    /// The protected refs, at the forge and here.
-    fn standings(
-        &self,
-        repo: &ForgeRepo,
-        source: FetchSource,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Standing>, Unable>> + Send;
-
-    /// Records that the forge's protection of a ref lapsed or was restored, once.
-    fn watch(
-        &self,
-        repo: &ForgeRepo,
-        name: &RefName,
-        protection: &Protection,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Watch, Unable>> + Send;
 }
 
 /// By what a head is judged.
@@ -533,7 +468,11 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     }
 
     async fn change(&self, repo: &ForgeRepo, number: u64, anew: bool) -> Result<Vec<Display>, Again> {
-        let Some(stamp) = self.evaluator.stamp(repo)? else {
+        let stamp = match self.evaluator.stamp(repo) {
+            Ok(stamp) => stamp,
+            Err(outage) => return Err(self.unusable(repo, number, outage).await),
+        };
+        let Some(stamp) = stamp else {
             self.log("repository-not-configured", &[("repository", repo.full_name.clone())]);
             return Ok(Vec::new());
         };
@@ -551,6 +490,25 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             return Ok(Vec::new());
         }
         self.evaluated(&change, Some(number), &stamp).await
+    }
+
+    /// Our configuration cannot be used: whoever proposes shall see that, and not wait for a check that never comes.
+    async fn unusable(&self, repo: &ForgeRepo, number: u64, outage: Outage) -> Again {
+        self.metrics.count(Count::NoVerdict);
+        let change = self.call(&repo.forge, |forge| forge.change(repo, number)).await;
+        if let Ok(Answer::Yes(change)) = change
+            && change.open
+        {
+            let evaluation = format!("{}-{}", change.head_oid.short(), outage.code);
+            let frame = Frame {
+                change: &change,
+                evaluation: &evaluation,
+                policy: "-",
+                at: (self.clock)(),
+            };
+            let _ = self.show(&feedback::unable(frame, outage.code)).await;
+        }
+        outage.into()
     }
 
     async fn queue_head(

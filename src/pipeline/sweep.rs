@@ -5,7 +5,7 @@
 //! them: the sweep only puts deliveries of our own into the inbox, under ids that
 //! any replica makes alike, so that many sweeps have one effect.
 
-use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, is_verdict_on};
+use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, Stamp, is_verdict_on};
 use super::metrics::Count;
 use crate::forge::{ForgeEvent, ForgeRepo};
 use crate::port::{Forge, Outage, Queue};
@@ -77,14 +77,20 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     async fn sweep_repository(&self, repo: &ForgeRepo) -> Result<(), Again> {
         let stamp: Result<_, Outage> = self.evaluator.stamp(repo);
         let Some(stamp) = stamp? else { return Ok(()) };
-        self.look_after(repo, false).await?;
+        // A gate that cannot be used must not hide what is proposed.
+        let landed = self.look_after(repo, false).await;
+        self.sweep_changes(repo, &stamp).await?;
+        landed.map(drop)
+    }
+
+    async fn sweep_changes(&self, repo: &ForgeRepo, stamp: &Stamp) -> Result<(), Again> {
         let numbers = self.call(&repo.forge, |forge| forge.open_changes(repo)).await?;
         let Answer::Yes(numbers) = numbers else { return Ok(()) };
         for number in numbers.into_iter().take(MOST_CHANGES) {
             let change = self.call(&repo.forge, |forge| forge.change(repo, number)).await?;
             let Answer::Yes(change) = change else { continue };
             let latest = self.queue.latest_display(repo, number).await?;
-            if !change.open || latest.is_some_and(|display| is_verdict_on(&display, &change, &stamp)) {
+            if !change.open || latest.is_some_and(|display| is_verdict_on(&display, &change, stamp)) {
                 continue;
             }
             let hour = (self.clock)().unix() / ONCE_IN;

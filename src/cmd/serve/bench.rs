@@ -1,25 +1,21 @@
 //! Where changes are fetched and judged: the evaluator of `lychgate serve`.
 
-use super::custody::Custody;
 use super::open;
 use crate::cmd::error::CommandError;
 use crate::config::{BotConfig, Policy, RepositoryConfig};
 use crate::decision::hex;
-use crate::forge::guard::{Landing, Protection};
 use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::mirror::{self, Fetched, Head, Mirrors, Wanted};
 use crate::pipeline::World;
 use crate::pipeline::change::{Judged, Proposal, judge};
-use crate::pipeline::landed::{Arrival, Entered, Standing};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
 use crate::pipeline::survey::{HISTORY, Survey};
 use crate::port::{FetchSource, Outage};
-use crate::push::{Oid, RefName, RefUpdate, Timestamp};
+use crate::push::{Oid, RefName, Timestamp};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
-use crate::worker::drift::Watch;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -29,7 +25,7 @@ const TRIM_EVERY: u32 = 64;
 
 /// Mirrors, policies and keyrings. Cheap to clone.
 #[derive(Clone)]
-pub struct Bench(Arc<Tools>);
+pub struct Bench(pub(super) Arc<Tools>);
 
 pub(super) struct Tools {
     mirrors: Mirrors,
@@ -69,90 +65,11 @@ impl Evaluator for Bench {
         let change = change.clone();
         self.aside(move |tools| tools.evaluate(&change, &source, now)).await
     }
-
-    async fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> Result<Survey, Unable> {
-        let repo = repo.clone();
-        self.aside(move |tools| tools.survey(&repo, &source).map_err(Unable::Outage))
-            .await
-    }
-
-    async fn history(
-        &self,
-        repo: &ForgeRepo,
-        name: &RefName,
-        source: FetchSource,
-        now: Timestamp,
-    ) -> Result<Judged, Unable> {
-        let (repo, name) = (repo.clone(), name.clone());
-        self.aside(move |tools| tools.history(&repo, &name, &source, now).map_err(Unable::Outage))
-            .await
-    }
-
-    fn keeps(&self, repo: &ForgeRepo) -> Result<bool, Outage> {
-        Ok(self.0.custody(repo)?.is_some())
-    }
-
-    fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage> {
-        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
-            return Ok(false);
-        };
-        Ok(policy(config)?.0.protects(name))
-    }
-
-    async fn arrival(
-        &self,
-        repo: &ForgeRepo,
-        told: &RefUpdate,
-        source: FetchSource,
-        now: Timestamp,
-    ) -> Result<Option<Arrival>, Unable> {
-        let (repo, told) = (repo.clone(), told.clone());
-        self.at_gate(repo.clone(), async move |gate| {
-            gate.arrival(&repo, &told, &source, now).await
-        })
-        .await
-    }
-
-    async fn enter(
-        &self,
-        repo: &ForgeRepo,
-        update: &RefUpdate,
-        landing: Landing,
-        now: Timestamp,
-    ) -> Result<Entered, Unable> {
-        let (repo, update) = (repo.clone(), update.clone());
-        self.at_gate(repo.clone(), async move |gate| {
-            gate.enter(&repo, &update, landing, now).await
-        })
-        .await
-    }
-
-    async fn standings(&self, repo: &ForgeRepo, source: FetchSource, now: Timestamp) -> Result<Vec<Standing>, Unable> {
-        let repo = repo.clone();
-        self.at_gate(repo.clone(), async move |gate| {
-            gate.standings(&repo, &source, now).await
-        })
-        .await
-    }
-
-    async fn watch(
-        &self,
-        repo: &ForgeRepo,
-        name: &RefName,
-        protection: &Protection,
-        now: Timestamp,
-    ) -> Result<Watch, Unable> {
-        let (name, protection) = (name.clone(), protection.clone());
-        self.at_gate(repo.clone(), async move |gate| {
-            gate.watch(&name, &protection, now).await
-        })
-        .await
-    }
 }
 
 impl Bench {
     /// Works in a thread of its own: fetching, git and the ledger of a gate block.
-    async fn aside<T: Send + 'static>(
+    pub(super) async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Tools) -> Result<T, Unable> + Send + 'static,
     ) -> Result<T, Unable> {
@@ -166,21 +83,6 @@ impl Bench {
                 next: "report this with the log".to_owned(),
             }))
         })
-    }
-
-    async fn at_gate<T: Send + 'static>(
-        &self,
-        repo: ForgeRepo,
-        work: impl AsyncFnOnce(&Custody<'_>) -> Result<T, Outage> + Send + 'static,
-    ) -> Result<T, Unable> {
-        self.aside(move |tools| {
-            let done = || {
-                let custody = tools.custody(&repo)?.ok_or_else(|| gone(&repo))?;
-                open::runtime()?.block_on(work(&custody))
-            };
-            done().map_err(Unable::Outage)
-        })
-        .await
     }
 }
 
@@ -220,7 +122,7 @@ impl Tools {
         self.mirrors.fetch(&wanted).map_err(Unable::Outage)
     }
 
-    fn survey(&self, repo: &ForgeRepo, source: &FetchSource) -> Result<Survey, Outage> {
+    pub(super) fn survey_of(&self, repo: &ForgeRepo, source: &FetchSource) -> Result<Survey, Outage> {
         let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
         let (policy, _) = policy(config)?;
         let tips = mirror::tips(repo, source)?;
@@ -235,7 +137,7 @@ impl Tools {
         })
     }
 
-    fn history(
+    pub(super) fn history_of(
         &self,
         repo: &ForgeRepo,
         name: &RefName,
@@ -310,7 +212,7 @@ pub(super) fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outa
     })
 }
 
-fn gone(repo: &ForgeRepo) -> Outage {
+pub(super) fn gone(repo: &ForgeRepo) -> Outage {
     Outage {
         code: "repository-not-configured",
         what: format!("{} is not in the configuration", repo.full_name),

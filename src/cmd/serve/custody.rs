@@ -5,7 +5,7 @@
 //! says about it (`pipeline::landed`). One step of it is the same as a push
 //! through the hooks: decision and pending entry, the ref moves, publication.
 
-use super::bench::{Tools, policy};
+use super::bench::{Bench, Tools, gone, policy};
 use crate::attest::sha256_hex;
 use crate::cmd::error::CommandError;
 use crate::cmd::home::Home;
@@ -20,7 +20,10 @@ use crate::git::Gate;
 use crate::guarantee::{Guarantee, source_level};
 use crate::keyring::FolderKeyring;
 use crate::mirror::{self, Followed};
-use crate::pipeline::landed::{Arrival, Entered, Own, Standing};
+use crate::pipeline::change::Judged;
+use crate::pipeline::landed::{Arrival, Entered, Keeper, Own, Standing};
+use crate::pipeline::lane::Unable;
+use crate::pipeline::survey::Survey;
 use crate::pipeline::{self, World};
 use crate::port::{EntryRecord, FetchSource, Outage, Repository, Store};
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
@@ -38,6 +41,104 @@ pub(super) struct Custody<'a> {
     config: &'a BotConfig,
     repository: &'a RepositoryConfig,
     home: Home,
+}
+
+impl Keeper for Bench {
+    async fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> Result<Survey, Unable> {
+        let repo = repo.clone();
+        self.aside(move |tools| tools.survey_of(&repo, &source).map_err(Unable::Outage))
+            .await
+    }
+
+    async fn history(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> Result<Judged, Unable> {
+        let (repo, name) = (repo.clone(), name.clone());
+        self.aside(move |tools| tools.history_of(&repo, &name, &source, now).map_err(Unable::Outage))
+            .await
+    }
+
+    fn keeps(&self, repo: &ForgeRepo) -> Result<bool, Outage> {
+        Ok(self.0.custody(repo)?.is_some())
+    }
+
+    fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage> {
+        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
+            return Ok(false);
+        };
+        Ok(policy(config)?.0.protects(name))
+    }
+
+    async fn arrival(
+        &self,
+        repo: &ForgeRepo,
+        told: &RefUpdate,
+        source: FetchSource,
+        now: Timestamp,
+    ) -> Result<Option<Arrival>, Unable> {
+        let (repo, told) = (repo.clone(), told.clone());
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.arrival(&repo, &told, &source, now).await
+        })
+        .await
+    }
+
+    async fn enter(
+        &self,
+        repo: &ForgeRepo,
+        update: &RefUpdate,
+        landing: Landing,
+        now: Timestamp,
+    ) -> Result<Entered, Unable> {
+        let (repo, update) = (repo.clone(), update.clone());
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.enter(&repo, &update, landing, now).await
+        })
+        .await
+    }
+
+    async fn standings(&self, repo: &ForgeRepo, source: FetchSource, now: Timestamp) -> Result<Vec<Standing>, Unable> {
+        let repo = repo.clone();
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.standings(&repo, &source, now).await
+        })
+        .await
+    }
+
+    async fn watch(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        protection: &Protection,
+        now: Timestamp,
+    ) -> Result<Watch, Unable> {
+        let (name, protection) = (name.clone(), protection.clone());
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.watch(&name, &protection, now).await
+        })
+        .await
+    }
+}
+
+impl Bench {
+    async fn at_gate<T: Send + 'static>(
+        &self,
+        repo: ForgeRepo,
+        work: impl AsyncFnOnce(&Custody<'_>) -> Result<T, Outage> + Send + 'static,
+    ) -> Result<T, Unable> {
+        self.aside(move |tools| {
+            let done = || {
+                let custody = tools.custody(&repo)?.ok_or_else(|| gone(&repo))?;
+                open::runtime()?.block_on(work(&custody))
+            };
+            done().map_err(Unable::Outage)
+        })
+        .await
+    }
 }
 
 impl Tools {

@@ -23,6 +23,7 @@ use flate2::{Compression, write::GzEncoder};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 
 /// Most bytes of a SARIF file that GitHub takes, compressed.
@@ -149,11 +150,8 @@ pub(super) async fn landing(
             continue;
         };
         landing.direct.retain(|oid| oid != step);
-        if !known.contains_key(&pull.number) {
-            known.insert(
-                pull.number,
-                change(session, hub, repo, pull, &landing.protection).await?,
-            );
+        if let Entry::Vacant(place) = known.entry(pull.number) {
+            place.insert(change(session, hub, repo, pull, &landing.protection).await?);
         }
     }
     let place = |change: &LandedChange| steps.iter().position(|step| *step == change.merged_as);

@@ -268,3 +268,42 @@ fn a_repository_of_sha_256_gets_no_false_verdict() {
         assert!(stage.log().contains("object-format-unsupported"), "{}", stage.log());
     });
 }
+
+#[test]
+fn a_policy_that_cannot_be_used_is_told_at_the_change_and_mends_itself() {
+    run(async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        stage.gate.edit_policy("version = 1", "version = \"one\"");
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let last = stage.shown().pop().unwrap();
+        assert_eq!(last.state, CheckState::Error);
+        assert!(last.summary.contains("policy-invalid"), "{}", last.summary);
+        assert!(
+            stage.log().contains("policy.toml:"),
+            "the log says where: {}",
+            stage.log()
+        );
+        stage.gate.edit_policy("version = \"one\"", "version = 1");
+        stage.later();
+        stage.settle().await;
+        assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Success);
+    });
+}
+
+#[test]
+fn a_gate_that_cannot_be_used_hides_no_change() {
+    let nowhere = |gate: &Gate| configured(gate, &format!("gate = \"{}\"\n", gate.bare.display()));
+    run_on(nowhere, async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        std::fs::rename(stage.gate.home("ledger.db"), stage.gate.home("ledger.gone")).unwrap();
+        assert!(
+            !stage.bot.sweep(Timestamp::from_unix(0)).await,
+            "it says that something is wrong"
+        );
+        stage.settle().await;
+        assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Success);
+        assert!(stage.log().contains("store-missing"), "{}", stage.log());
+    });
+}

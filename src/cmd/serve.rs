@@ -104,6 +104,7 @@ impl Loaded {
         }
         for repository in &config.repositories {
             open::policy(&repository.policy)?;
+            custody::check(repository)?;
         }
         open::fingerprint_key(&config.fingerprint_key)?;
         let postgres = match &config.store {

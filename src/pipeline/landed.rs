@@ -289,10 +289,13 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     }
 
     async fn ask_for(&self, repo: &ForgeRepo, standing: &Standing, stamp: &Stamp) -> Result<(), Again> {
-        let to = standing.there.or(standing.here);
-        let Some(to) = to else { return Ok(()) };
+        let Some(to) = standing.there.or(standing.here) else {
+            return Ok(());
+        };
+        let short = |at: Option<Oid>| at.map_or_else(|| "-".to_owned(), |oid| oid.short());
+        let between = format!("{}-{}", short(standing.here), short(standing.there));
         let hour = (self.clock)().unix() / ONCE_IN;
-        let id = format!("swept/{}/{}/{to}/{}/{hour}", repo.id, standing.name, stamp.all);
+        let id = format!("swept/{}/{}/{between}/{}/{hour}", repo.id, standing.name, stamp.all);
         if self
             .put(repo.forge.clone(), id, moved(repo, &standing.name, to))
             .await?

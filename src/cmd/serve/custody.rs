@@ -43,6 +43,46 @@ pub(super) struct Custody<'a> {
     home: Home,
 }
 
+/// Whether the gate of a repository can be used, so that a wrong one is told at the start.
+///
+/// # Errors
+/// `gate-unreadable`, `gate-differs`, and the outages of its settings and its attestation key.
+pub(super) fn check(repository: &RepositoryConfig) -> Result<(), CommandError> {
+    let Some(home) = home(repository)? else { return Ok(()) };
+    open::signer(&home)?;
+    let settings = open::settings(&home)?;
+    if settings.resource == repository.resource {
+        return Ok(());
+    }
+    Err(CommandError::usage(
+        "gate-differs",
+        format!(
+            "{} attests {}, bot.toml says {}",
+            home.dir.display(),
+            settings.resource,
+            repository.resource
+        ),
+        "write the gate's own resource into bot.toml, or name another gate",
+    ))
+}
+
+fn home(repository: &RepositoryConfig) -> Result<Option<Home>, Outage> {
+    let Some(gate) = &repository.gate else { return Ok(None) };
+    let home = Home::of(gate);
+    if home.dir.is_dir() {
+        return Ok(Some(home));
+    }
+    Err(Outage {
+        code: "gate-unreadable",
+        what: format!("{} is no gate", gate.display()),
+        why: "it has no folder lychgate".to_owned(),
+        next: format!(
+            "make it: git init --bare {0} && lychgate init --no-hooks {0}",
+            gate.display()
+        ),
+    })
+}
+
 impl Keeper for Bench {
     async fn survey(&self, repo: &ForgeRepo, source: FetchSource) -> Result<Survey, Unable> {
         let repo = repo.clone();
@@ -147,19 +187,7 @@ impl Tools {
         let Some(repository) = self.config.repository(repo) else {
             return Ok(None);
         };
-        let Some(gate) = &repository.gate else { return Ok(None) };
-        let home = Home::of(gate);
-        if !home.dir.is_dir() {
-            return Err(Outage {
-                code: "gate-unreadable",
-                what: format!("{} is no gate", gate.display()),
-                why: "it has no folder lychgate".to_owned(),
-                next: format!(
-                    "make it: git init --bare {0} && lychgate init --no-hooks {0}",
-                    gate.display()
-                ),
-            });
-        }
+        let Some(home) = home(repository)? else { return Ok(None) };
         Ok(Some(Custody {
             config: &self.config,
             repository,

@@ -1,6 +1,6 @@
 //! What lands on a forge: an entry for each revision, none for what passed the gate by, and drift.
 
-use super::stage::{Stage, configured, guarded, opened, run_kept, run_on};
+use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on};
 use crate::support::{Gate, Run, Signing};
 use lychgate::forge::CheckState;
 use lychgate::forge::guard::Protection;
@@ -402,5 +402,59 @@ fn findings_are_uploaded_where_that_is_wanted() {
         assert_eq!(place["artifactLocation"]["uri"], "a%20b.sh");
         assert_eq!(place["region"]["startLine"], 1);
         assert!(!sarif.contains(&planted));
+    });
+}
+
+#[test]
+fn new_branches_tags_and_deletions_are_judged_as_pushes() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        let main = stage.main();
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &main.to_string()]).ok();
+        work.git_ssh(&["tag", "-s", "-m", "one", "v1.0"]).ok();
+        work.git(&["tag", "-a", "-m", "two", "v2.0"]).ok();
+        work.push(&["HEAD:refs/heads/release/1", "HEAD:refs/heads/topic", "v1.0", "v2.0"])
+            .ok();
+        stage.begin().await;
+        let tip = |name: &str| stage.gate.tip(name);
+        assert_eq!(tip("refs/heads/release/1"), Some(main.to_string()));
+        assert!(tip("refs/tags/v1.0").is_some());
+        assert_eq!(tip("refs/tags/v2.0"), None, "it is not signed");
+        assert_eq!(tip("refs/heads/topic"), None, "nothing protects it");
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 2, "{}", stage.log());
+        stage.gate.ask(&["verify", "v1.0", "--ref", "refs/tags/v1.0"]).ok();
+
+        // A deletion that the policy refuses is recorded, and the gate keeps what entered.
+        work.push(&["--delete", "release/1"]).ok();
+        stage.begin().await;
+        assert_eq!(tip("refs/heads/release/1"), Some(main.to_string()));
+        let refused = stage.decisions().await;
+        let refused = refused
+            .iter()
+            .find(|record| String::from_utf8_lossy(&record.decision).contains("ref-deletion-denied"));
+        assert!(refused.is_some_and(|record| !record.allowed));
+        // Seen again it is not recorded again.
+        let before = stage.decisions().await.len();
+        stage.later();
+        stage.later();
+        stage.later();
+        stage.later();
+        stage.begin().await;
+        assert_eq!(stage.decisions().await.len(), before);
+    });
+}
+
+#[test]
+fn a_repository_without_a_gate_records_nothing() {
+    run(async |stage: Stage| {
+        stage.begin().await;
+        let before = stage.main();
+        let revision = stage.direct("a.txt", Signing::Ssh);
+        let door = stage.open().await;
+        door.deliver("push", &pushed(before, revision), "p1").await;
+        stage.settle().await;
+        assert!(stage.shown().is_empty() && stage.decisions().await.is_empty());
     });
 }

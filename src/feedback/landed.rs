@@ -38,12 +38,19 @@ pub fn landed(
         );
         text.push_str(&table(&denying));
         text.push_str(
-            "It is judged again when the next revision lands: register the key that is missing, have the rule waived, \
+            "It is judged again within the hour, and when the next revision lands: register the key that is missing, have the rule waived, \
              or take the commits out of the branch. So that this cannot happen again, make the forge require the \
              check:\n\n```sh\nlychgate forge apply --config bot.toml --token-file FILE --yes\n```\n\n",
         );
         return display(CheckState::Failure, &title, text);
     };
+    if update.new.is_zero() {
+        let text = format!(
+            "The policy lets {name} be deleted. Entry {} is in the log.\n\n",
+            code(id)
+        );
+        return display(CheckState::Success, "Its deletion is recorded", text);
+    }
     let title = format!("Entered {}, source level {level}", update.name.short());
     let text = format!(
         "{} judged. Entry {}, SLSA source level {level}, is in the log of {name}.\n\nTo verify it where the gate's \

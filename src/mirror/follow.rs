@@ -30,7 +30,7 @@ pub struct Followed {
     /// Where the forge's stands; `None`: it has none.
     pub new: Option<Oid>,
     /// The commits by which the forge's ref went on from ours along its own line (first parents), oldest first;
-    /// at most 1,000, then the newest. Of a new ref, its tip alone.
+    /// the first 1,000 of them. Of a new ref, its tip alone.
     pub steps: Vec<Oid>,
 }
 
@@ -112,13 +112,11 @@ fn steps(ours: &Repository, old: Option<git2::Oid>, new: Option<git2::Oid>) -> R
         return Ok(vec![new]);
     };
     let mut walk = ours.revwalk()?;
-    walk.set_sorting(Sort::TOPOLOGICAL)?;
+    walk.set_sorting(Sort::TOPOLOGICAL | Sort::REVERSE)?;
     walk.simplify_first_parent()?;
     walk.push(new)?;
     walk.hide(commit(old)?)?;
-    let mut steps = walk.take(MOST_STEPS).collect::<Result<Vec<_>, _>>()?;
-    steps.reverse();
-    Ok(steps)
+    walk.take(MOST_STEPS).collect()
 }
 
 /// The commit that is so many steps back on a commit's own line, or the first.

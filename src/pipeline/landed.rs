@@ -25,6 +25,9 @@ use crate::worker::drift::Watch;
 /// Seconds in which a ref that stands elsewhere than ours is put into the inbox once.
 const ONCE_IN: i64 = 3600;
 
+/// Most commits of a ref's own line that are entered at once: the forge is asked about each.
+const MOST_STEPS: usize = 50;
+
 /// How a ref of the forge went on from where the gate's own stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -32,6 +35,18 @@ pub struct Arrival {
     pub update: RefUpdate,
     /// The commits of its own line between, oldest first.
     pub steps: Vec<Oid>,
+}
+
+impl Arrival {
+    /// Leaves what is too much at once for later; `true` if there is more.
+    fn cut(&mut self) -> bool {
+        let rest = self.steps.len() > MOST_STEPS;
+        if rest {
+            self.steps.truncate(MOST_STEPS);
+            self.update.new = self.steps.last().copied().unwrap_or(self.update.new);
+        }
+        rest
+    }
 }
 
 /// A protected ref as the sweep sees it.
@@ -162,9 +177,10 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             return Ok(Vec::new());
         };
         let arrival = self.evaluator.arrival(repo, told, source, (self.clock)()).await;
-        let Some(arrival) = arrival.map_err(Again::from)? else {
+        let Some(mut arrival) = arrival.map_err(Again::from)? else {
             return Ok(Vec::new());
         };
+        let rest = arrival.cut();
         let landing = self.landing(repo, &arrival).await?;
         let mut displays = Vec::new();
         let (mut from, mut begun) = (arrival.update.old, 0);
@@ -185,6 +201,11 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             if entered.1 {
                 (from, begun) = (update.new, end);
             }
+        }
+        if rest && from != arrival.update.old {
+            let id = format!("rest/{}/{}/{}", repo.id, told.name, arrival.update.new);
+            self.put(repo.forge.clone(), id, moved(repo, &told.name, told.new))
+                .await?;
         }
         Ok(displays)
     }

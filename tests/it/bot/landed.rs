@@ -2,11 +2,14 @@
 
 use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on};
 use crate::support::{Gate, Run, Signing};
-use lychgate::forge::CheckState;
-use lychgate::forge::guard::Protection;
+use lychgate::feedback::change::Frame;
+use lychgate::feedback::landed as texts;
+use lychgate::finding::{Finding, Place, Severity};
+use lychgate::forge::guard::{Drift, Protection};
+use lychgate::forge::{Change, CheckState};
 use lychgate::pipeline::metrics::Count;
 use lychgate::port::{DecisionRecord, Store};
-use lychgate::push::{Oid, Timestamp};
+use lychgate::push::{Oid, RefName, RefUpdate, Timestamp};
 use lychgate::store::SqliteStore;
 
 /// How a forge merges.
@@ -137,6 +140,13 @@ fn each_way_of_merging_has_its_entry_and_verifies() {
             assert_eq!(told.state, CheckState::Success, "{way:?}: {}", told.summary);
             assert!(told.title.contains("source level 4"), "{way:?}: {}", told.title);
             stage.verify(revision, "4").ok();
+            // The command that is shown, where it is said to run.
+            let command = told
+                .summary
+                .lines()
+                .find_map(|line| line.strip_prefix("lychgate "))
+                .unwrap();
+            stage.gate.ask(&command.split(' ').collect::<Vec<_>>()).ok();
             assert_eq!(stage.gate.tip("refs/heads/main"), Some(revision.to_string()));
         }
         assert_eq!(stage.bot.metrics.read(Count::Entered), 3, "once each: {}", stage.log());
@@ -457,4 +467,73 @@ fn a_repository_without_a_gate_records_nothing() {
         stage.settle().await;
         assert!(stage.shown().is_empty() && stage.decisions().await.is_empty());
     });
+}
+
+#[test]
+fn a_long_way_is_entered_in_parts() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        let work = stage.tree();
+        work.git(&["checkout", "-q", "refs/remotes/all/heads/main"]).ok();
+        for at in 0..51 {
+            work.commit("a.txt", &format!("{at}\n"), Signing::Ssh);
+        }
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        stage.begin().await;
+        let tip = stage.main();
+        assert_eq!(
+            stage.gate.tip("refs/heads/main"),
+            Some(tip.to_string()),
+            "{}",
+            stage.log()
+        );
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 2);
+        stage.gate.ask(&["verify", &tip.to_string()]).ok();
+    });
+}
+
+#[test]
+fn the_texts_are_as_reviewed() {
+    let oid = |digit: char| digit.to_string().repeat(40).parse::<Oid>().unwrap();
+    let name: RefName = "refs/heads/main".parse().unwrap();
+    let change = Change {
+        repo: super::stage::repo(),
+        number: 0,
+        open: true,
+        base: name.clone(),
+        base_oid: oid('b'),
+        head_oid: oid('b'),
+        author: String::new(),
+        merged_as: None,
+    };
+    let frame = Frame {
+        change: &change,
+        evaluation: "",
+        policy: "0123456789ab",
+        at: Timestamp::from_unix(1_795_000_000),
+    };
+    let update = RefUpdate {
+        name,
+        old: oid('a'),
+        new: oid('b'),
+    };
+    let place = Place {
+        commit: Some(oid('c')),
+        ..Place::default()
+    };
+    let unsigned = Finding::new(
+        "unsigned-commit",
+        Severity::High,
+        place,
+        "it has no signature".to_owned(),
+    );
+    let displays = [
+        texts::landed(frame, &update, &[], 3, Some(("01KB-0", 4))),
+        texts::landed(frame, &update, std::slice::from_ref(&unsigned), 1, None),
+        texts::protection(frame, &[Drift::ForcePushAllowed, Drift::CheckNotRequired], "01KC", true),
+        texts::protection(frame, &[], "01KD", false),
+    ];
+    let shown = displays.map(|display| format!("{:?} {}\n\n{}", display.state, display.title, display.summary));
+    insta::assert_snapshot!(shown.join("\n----\n"));
 }

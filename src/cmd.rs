@@ -22,6 +22,7 @@ pub mod scan;
 pub mod serve;
 pub mod settle;
 pub mod verify;
+pub mod waiver;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use error::{CommandError, Outcome};
@@ -54,6 +55,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Re-open, revoke or close entries after a signal.
     Reopen(reopen::ReopenArgs),
+    /// Ask for, approve, list and end waivers of what was refused.
+    Waiver(waiver::WaiverArgs),
     /// Manage the keys that may sign.
     Keys(keys::KeysArgs),
     /// Read, export, check and replay the log.
@@ -133,6 +136,7 @@ fn dispatch(arguments: Vec<String>, out: &mut Output) -> Result<Outcome, Command
         Command::Rules(args) => rules::run(&args, out),
         Command::Verify(args) => verify::run(&args, now, out),
         Command::Reopen(args) => reopen::run(&args, now, out),
+        Command::Waiver(args) => waiver::run(&args, now, out),
         Command::Keys(args) => keys::run(&args, now, out),
         Command::Log(args) => log::run(&args, now, out),
         Command::Settle(args) => settle::run(&args, now, out),

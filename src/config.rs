@@ -11,6 +11,7 @@ mod policy;
 mod reader;
 mod render;
 mod settings;
+mod waivers;
 
 #[cfg(feature = "bot")]
 pub use bot::{BotConfig, ForgeConfig, RepositoryConfig, StorePlace};
@@ -19,6 +20,7 @@ pub use render::render_errors;
 pub use settings::Settings;
 
 use crate::finding::{Confidence, PolicyLine, Severity};
+use crate::forge::Permission;
 use crate::forge::guard::Wanted;
 use crate::push::{RefName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -130,6 +132,59 @@ pub struct Policy {
     pub skew_seconds: Lined<i64>,
     /// Bounds of one inspection.
     pub bounds: Bounds,
+    /// Who may loosen a rule, and what nobody may.
+    pub waivers: WaiverPolicy,
+}
+
+/// What holds for waivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaiverPolicy {
+    /// Accounts that may approve one; `*` alone: any. Empty: there are none.
+    pub approvers: Vec<String>,
+    /// Most days that one lasts, 1 to 90.
+    pub max_days: i64,
+    /// Codes that nobody waives.
+    pub never: Vec<String>,
+    /// Accounts two of which may approve a break-glass waiver; empty: there are none.
+    pub break_glass: Vec<String>,
+    /// Most hours that a break-glass waiver lasts, 1 to 72.
+    pub break_glass_hours: i64,
+    /// The least that an approver on a forge must be allowed there.
+    pub permission: Permission,
+}
+
+impl WaiverPolicy {
+    /// Most seconds that a waiver lasts.
+    pub fn longest(&self, break_glass: bool) -> i64 {
+        match break_glass {
+            true => self.break_glass_hours * 3_600,
+            false => self.max_days * 86_400,
+        }
+    }
+
+    /// Seconds that one lasts unless somebody says otherwise: a week, or as long as it may.
+    pub fn usual(&self, break_glass: bool) -> i64 {
+        self.longest(break_glass).min(7 * 86_400)
+    }
+
+    /// The accounts that may approve.
+    pub fn list(&self, break_glass: bool) -> &[String] {
+        if break_glass {
+            &self.break_glass
+        } else {
+            &self.approvers
+        }
+    }
+
+    /// The longest for people.
+    pub fn longest_in_words(&self, break_glass: bool) -> String {
+        let (count, unit) = match break_glass {
+            true => (self.break_glass_hours, "hour"),
+            false => (self.max_days, "day"),
+        };
+        let ending = if count == 1 { "" } else { "s" };
+        format!("{count} {unit}{ending}")
+    }
 }
 
 /// One error in a policy text, with its place.

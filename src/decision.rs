@@ -6,12 +6,14 @@
 use crate::check;
 use crate::config::Policy;
 use crate::facts::{Fact, Facts, UpdateFact};
-use crate::finding::{Cause, Finding};
+use crate::finding::{Cause, Code, Finding, Place};
 use crate::forge::guard::{LandedChange, Landing};
 use crate::guarantee::{Control, Guarantee};
 use crate::push::{Oid, RefUpdate, Timestamp, UpdateKind};
+use crate::waiver::{self, Standing, Waiver};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// The file name under which policy lines are cited.
 pub const POLICY_FILE: &str = "policy.toml";
@@ -36,6 +38,22 @@ pub struct Accepted {
     pub tree: Option<Oid>,
     /// What holds, in the order of [`Control::ALL`].
     pub guarantees: Vec<Guarantee>,
+    /// The waivers that it needed to enter; what they loosened is none of the guarantees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waived>,
+}
+
+/// A waiver that an accepted revision needed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Waived {
+    /// Its id.
+    pub id: String,
+    /// The code that it waived.
+    pub code: Code,
+    /// Whether it was a break-glass waiver.
+    pub break_glass: bool,
+    /// SHA-256 of each of its signed records, hex.
+    pub records: Vec<String>,
 }
 
 /// What was decided about one push, with each reason.
@@ -63,6 +81,7 @@ pub struct Decision {
 ///
 /// Pure: equal arguments give an equal [`Decision`], byte for byte, so a logged decision can be replayed.
 ///
+/// * `facts`: the waivers among them loosen what they cover, as far as the policy allows that at `now`.
 /// * `findings`: of [`check::all`], sorted.
 /// * `now`: the receive time; it becomes the start of controls that begin to hold.
 ///
@@ -71,13 +90,14 @@ pub struct Decision {
 /// # Errors
 /// None. Bad policy is refused earlier, by [`Policy::parse`].
 pub fn decide(policy: &Policy, facts: &Facts, findings: Vec<Finding>, now: Timestamp) -> Decision {
+    let findings = waived(policy, facts, findings, now);
     let denying = || findings.iter().filter(|finding| finding.denies);
     let denied = denying().next().is_some();
     let outage = denied && denying().all(|finding| finding.cause == Cause::Outage);
     let accepted = if denied {
         Vec::new()
     } else {
-        accepted(policy, facts, now)
+        accepted(policy, facts, &findings, now)
     };
     Decision {
         push: facts.push.id.clone(),
@@ -140,24 +160,99 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn accepted(policy: &Policy, facts: &Facts, now: Timestamp) -> Vec<Accepted> {
+/// Takes the denial from each finding that an active waiver covers; the finding stays, with the waiver's id.
+///
+/// Waivers that could not be read deny as an outage, where they might have mattered.
+fn waived(policy: &Policy, facts: &Facts, mut findings: Vec<Finding>, now: Timestamp) -> Vec<Finding> {
+    let waivers = match &facts.waivers {
+        Fact::Known(waivers) => waivers,
+        Fact::Unavailable { code, why } => {
+            let mattered = findings.iter().any(|finding| finding.denies);
+            findings.extend(mattered.then(|| Finding::outage(code.clone(), Place::default(), why.clone())));
+            return findings;
+        }
+    };
+    for finding in findings.iter_mut().filter(|finding| finding.denies) {
+        let authors = waiver::authors(facts, finding);
+        let by_an_author = |it: &Waiver| it.approvals.iter().any(|a| authors.contains(&a.by.to_lowercase()));
+        let fits = |it: &&Waiver| {
+            it.covers(&facts.push, finding)
+                && it.standing(&policy.waivers, now) == Standing::Active
+                && !by_an_author(it)
+        };
+        let Some(found) = waivers.iter().find(fits) else {
+            continue;
+        };
+        let kind = if found.ask.break_glass {
+            "under break-glass "
+        } else {
+            ""
+        };
+        finding.denies = false;
+        finding.waiver = Some(found.id.clone());
+        finding.message = format!(
+            "{}, waived {kind}until {} by {}: {}",
+            finding.message,
+            found.ask.expires,
+            found.approvers(),
+            found.ask.reason
+        );
+    }
+    findings
+}
+
+fn accepted(policy: &Policy, facts: &Facts, findings: &[Finding], now: Timestamp) -> Vec<Accepted> {
     let protected = facts.updates.iter().filter(|fact| policy.protects(&fact.update.name));
     protected
-        .map(|fact| Accepted {
-            update: fact.update.clone(),
-            commit: fact.commit,
-            tree: fact.tree,
-            guarantees: guarantees(policy, facts, fact, now),
+        .map(|fact| {
+            let waivers = needed(facts, findings, fact);
+            Accepted {
+                update: fact.update.clone(),
+                commit: fact.commit,
+                tree: fact.tree,
+                guarantees: guarantees(policy, facts, fact, &waivers, now),
+                waivers,
+            }
         })
         .collect()
 }
 
-fn guarantees(policy: &Policy, facts: &Facts, fact: &UpdateFact, now: Timestamp) -> Vec<Guarantee> {
+/// The waivers that an update needed; what is about no ref, such as an object's content, all updates needed.
+fn needed(facts: &Facts, findings: &[Finding], fact: &UpdateFact) -> Vec<Waived> {
+    let Fact::Known(waivers) = &facts.waivers else {
+        return Vec::new();
+    };
+    let here = |finding: &&Finding| {
+        finding
+            .place
+            .ref_name
+            .as_ref()
+            .is_none_or(|name| *name == fact.update.name)
+    };
+    let ids = findings
+        .iter()
+        .filter(here)
+        .filter_map(|finding| finding.waiver.as_ref());
+    let used: BTreeSet<Waived> = ids
+        .filter_map(|id| waivers.iter().find(|waiver| waiver.id == *id))
+        .map(|waiver| Waived {
+            id: waiver.id.clone(),
+            code: waiver.ask.code.clone(),
+            break_glass: waiver.ask.break_glass,
+            records: waiver.records.clone(),
+        })
+        .collect();
+    used.into_iter().collect()
+}
+
+fn guarantees(policy: &Policy, facts: &Facts, fact: &UpdateFact, waivers: &[Waived], now: Timestamp) -> Vec<Guarantee> {
     if fact.update.kind() == UpdateKind::Delete {
         return Vec::new();
     }
+    let loosened = |control: &Control| waivers.iter().any(|it| waiver::controls(&it.code).contains(control));
     let held = |control| evidence(policy, facts, fact, control).map(|evidence| carry(fact, control, evidence, now));
-    Control::ALL.into_iter().filter_map(held).collect()
+    let whole = Control::ALL.into_iter().filter(|control| !loosened(control));
+    whole.filter_map(held).collect()
 }
 
 /// The sentence by which a control is established for this revision; `None` if it does not hold.

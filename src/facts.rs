@@ -7,6 +7,7 @@ use crate::finding::{Confidence, Place, Severity};
 use crate::forge::guard::Landing;
 use crate::guarantee::Guarantee;
 use crate::push::{Oid, Push, RefUpdate, Timestamp};
+use crate::waiver::Waiver;
 use serde::{Deserialize, Serialize};
 
 /// A fact that is known, or the reason why it is not.
@@ -203,4 +204,17 @@ pub struct Facts {
     /// What a forge says about how it landed there; `None`: the server that ran our hook enforces by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landing: Option<Landing>,
+    /// The waivers that are about findings of this push, whether or not they have effect. Looked up only where
+    /// something denies, so that no other push pays for it.
+    #[serde(default = "no_waivers", skip_serializing_if = "is_no_waivers")]
+    pub waivers: Fact<Vec<Waiver>>,
+}
+
+/// No waiver, known. Stored facts without any read as they did before there were waivers.
+pub fn no_waivers() -> Fact<Vec<Waiver>> {
+    Fact::Known(Vec::new())
+}
+
+fn is_no_waivers(waivers: &Fact<Vec<Waiver>>) -> bool {
+    matches!(waivers, Fact::Known(all) if all.is_empty())
 }

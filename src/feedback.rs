@@ -7,14 +7,18 @@
 //! build logs, so not even the redacted line goes there.
 
 #[cfg(feature = "bot")]
+pub mod answer;
+#[cfg(feature = "bot")]
 pub mod change;
 #[cfg(feature = "bot")]
 pub mod landed;
 #[cfg(feature = "bot")]
 pub mod onboarding;
 pub mod remedy;
+mod waiver;
 mod wrap;
 
+use crate::config::WaiverPolicy;
 use crate::decision::{Decision, Verdict};
 use crate::finding::{Cause, Finding, Place, PolicyLine};
 use crate::push::{Push, Server};
@@ -54,12 +58,17 @@ const MOST_NAMED: usize = 3;
 ///
 /// Ends with a newline.
 pub fn refused(push: &Push, findings: &[Finding], limits: Limits) -> String {
+    refusal(push, findings, None, limits)
+}
+
+fn refusal(push: &Push, findings: &[Finding], waivers: Option<&WaiverPolicy>, limits: Limits) -> String {
     let page = Page::new(Some(push.actor.server), limits);
     let denying: Vec<&Finding> = findings.iter().filter(|finding| finding.denies).collect();
     let (work, outages): (Vec<&Finding>, Vec<&Finding>) =
         denying.into_iter().partition(|finding| finding.cause == Cause::Work);
     let mut lines = page.words("", &summary(&work, &outages));
-    let last = reference(push).map_or(Vec::new(), |text| page.words("", &text));
+    let mut last = waivers.map_or(Vec::new(), |policy| waiver::lines(&page, push, findings, policy));
+    last.extend(reference(push).into_iter().flat_map(|text| page.words("", &text)));
     let mut room = page.lines.saturating_sub(lines.len() + last.len());
     let outages = outage_blocks(&page, &group(&outages), &push.id, room);
     room = room.saturating_sub(outages.len());
@@ -73,9 +82,16 @@ pub fn refused(push: &Push, findings: &[Finding], limits: Limits) -> String {
 pub fn allowed(push: &Push, findings: &[Finding], limits: Limits) -> String {
     // No prefix: it would mark advice as an error.
     let page = Page::new(None, limits);
-    let advice: Vec<&Finding> = findings.iter().filter(|finding| !finding.denies).collect();
+    let (waived, advice): (Vec<&Finding>, Vec<&Finding>) = findings
+        .iter()
+        .filter(|finding| !finding.denies)
+        .partition(|finding| finding.waiver.is_some());
+    let mut lines: Vec<String> = waived
+        .iter()
+        .flat_map(|finding| entered_under(&page, finding))
+        .collect();
+    lines = shortened(lines, page.lines.saturating_sub(2 * MOST_ADVICE));
     let groups = group(&advice);
-    let mut lines = Vec::new();
     for group in groups.iter().take(MOST_ADVICE) {
         let place = place(&group.first.place).map_or(String::new(), |place| format!("{place}: "));
         let text = format!("advice[{}]: {place}{}", group.first.code, group.first.message);
@@ -90,6 +106,22 @@ pub fn allowed(push: &Push, findings: &[Finding], limits: Limits) -> String {
         lines.push(page.cut(&format!("and {more} more{rest}")));
     }
     page.text(&lines)
+}
+
+/// What entered under a waiver is always announced: to whoever pushes, and in whatever log keeps it.
+fn entered_under(page: &Page, finding: &Finding) -> Vec<String> {
+    let place = place(&finding.place).map_or(String::new(), |place| format!("{place}: "));
+    let id = finding.waiver.as_deref().unwrap_or_default();
+    let text = format!("waived[{}]: {place}{} (waiver {id})", finding.code, finding.message);
+    page.words("", &text)
+}
+
+/// Tells a developer what was decided, and how to ask for a waiver of what was refused.
+pub fn decided_here(push: &Push, decision: &Decision, waivers: &WaiverPolicy) -> String {
+    match decision.verdict {
+        Verdict::Allow => allowed(push, &decision.findings, Limits::default()),
+        Verdict::Deny => refusal(push, &decision.findings, Some(waivers), Limits::default()),
+    }
 }
 
 /// Tells a developer what was decided: [`refused`] or [`allowed`].

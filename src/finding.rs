@@ -113,6 +113,9 @@ pub struct Finding {
     pub required_by: Option<PolicyLine>,
     /// What mends it: commands to copy, or one sentence a line (starting with `#`).
     pub remedy: Vec<String>,
+    /// The id of the waiver by which it does not deny.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<String>,
 }
 
 impl Finding {
@@ -131,6 +134,7 @@ impl Finding {
             confidence: None,
             required_by: None,
             remedy: Vec::new(),
+            waiver: None,
         }
     }
 

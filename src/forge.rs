@@ -19,6 +19,18 @@ pub enum ForgeKind {
     Gitlab,
 }
 
+/// What an account may do in a repository. Ordered: `None < Admin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Permission {
+    None,
+    Read,
+    Write,
+    Maintain,
+    Admin,
+}
+
 /// A repository at one configured forge. Renames keep `id`, so state keys on it and never on the name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ForgeRepo {
@@ -97,6 +109,21 @@ pub enum ForgeEvent {
         /// The text after `/lychgate `, at most 4,096 characters.
         text: String,
     },
+    /// A button of a check run that means a command.
+    Pressed {
+        /// Where.
+        repo: ForgeRepo,
+        /// The change, if the forge says which.
+        number: Option<u64>,
+        /// The head that the check run is about.
+        head: Oid,
+        /// Who pressed it.
+        by: String,
+        /// The forge's id of the check run.
+        run: u64,
+        /// The button's identifier.
+        button: String,
+    },
     /// A merge queue asks about a tentative merge.
     QueueChecked {
         /// Where.
@@ -147,6 +174,7 @@ impl ForgeEvent {
             | Self::ChangeClosed { repo, .. }
             | Self::RecheckAsked { repo, .. }
             | Self::Command { repo, .. }
+            | Self::Pressed { repo, .. }
             | Self::QueueChecked { repo, .. }
             | Self::Pushed { repo, .. }
             | Self::Installed { repo } => Some(repo),
@@ -168,6 +196,7 @@ impl ForgeEvent {
                 number: Some(number),
                 ..
             } => change_lane(repo, Some(*number), None),
+            Self::Pressed { repo, number, head, .. } => change_lane(repo, *number, Some(*head)),
             Self::RecheckAsked { repo, head, .. } => change_lane(repo, None, *head),
             Self::QueueChecked { repo, head, .. } => change_lane(repo, None, Some(*head)),
             Self::Pushed { repo, name, .. } => format!("{}/{}/push/{name}", repo.forge, repo.id),
@@ -239,6 +268,19 @@ pub struct Annotation {
     pub denies: bool,
 }
 
+/// What a command was answered; it stands in the sticky comment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// `comment 55` or `button 9`: a command is answered once.
+    pub source: String,
+    /// Who gave it.
+    pub by: String,
+    /// What was asked, at most 200 characters.
+    pub asked: String,
+    /// The answer, Markdown.
+    pub text: String,
+}
+
 /// What shall be seen at the forge about one evaluated head. Absolute: writing it twice shows it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Display {
@@ -258,8 +300,11 @@ pub struct Display {
     pub summary: String,
     /// Notes at lines, all of them; adapters send batches.
     pub annotations: Vec<Annotation>,
-    /// The sticky comment's Markdown; `None`: fold the one that is there.
+    /// The sticky comment's Markdown; `None`: fold the one that is there, if this is a verdict.
     pub comment: Option<String>,
+    /// The answers that the comment has, for the next one about this head.
+    #[serde(default)]
+    pub answers: Vec<Answer>,
     /// When it was evaluated.
     pub at: Timestamp,
 }

@@ -6,7 +6,7 @@
 //! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`], [`forge`].
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`],
-//!    [`baseline`], [`gitleaks`], [`webhook`].
+//!    [`baseline`], [`gitleaks`], [`waiver`]; with the bot [`webhook`], [`chat`].
 //! 3. Ports: [`port`].
 //! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with the bot [`forges`], [`mirror`].
 //! 5. Flow: [`pipeline`], [`worker`], [`server`].
@@ -23,6 +23,8 @@ pub mod rule;
 
 pub mod attest;
 pub mod baseline;
+#[cfg(feature = "bot")]
+pub mod chat;
 pub mod check;
 pub mod config;
 pub mod decision;
@@ -35,6 +37,7 @@ pub mod scan;
 pub mod status;
 pub mod tlog;
 pub mod verify;
+pub mod waiver;
 #[cfg(feature = "bot")]
 pub mod webhook;
 

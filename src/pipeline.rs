@@ -5,6 +5,8 @@
 
 #[cfg(feature = "bot")]
 pub mod change;
+#[cfg(feature = "bot")]
+mod chat;
 mod gather;
 #[cfg(feature = "bot")]
 pub mod landed;
@@ -17,9 +19,12 @@ pub mod survey;
 #[cfg(feature = "bot")]
 pub mod sweep;
 mod visitor;
+mod waived;
 
 pub use gather::facts;
+pub use waived::Waivers;
 
+use crate::check;
 use crate::config::Policy;
 use crate::decision::{self, Decision, Verdict};
 use crate::facts::{Fact, Facts};
@@ -44,6 +49,8 @@ pub struct World<'a, R, K, S> {
     pub policy: &'a Policy,
     /// Its text, stored with the decision.
     pub policy_text: &'a str,
+    /// Where waivers are looked up.
+    pub waivers: Waivers<'a>,
 }
 
 /// A decided push.
@@ -76,8 +83,13 @@ where
 ///
 /// # Errors
 /// As [`receive`].
-pub async fn record<R, K, S: Store>(world: &World<'_, R, K, S>, facts: Facts, owner: &str) -> Result<Received, Outage> {
-    let decision = decision::judge(world.policy, &facts);
+pub async fn record<R, K, S>(world: &World<'_, R, K, S>, facts: Facts, owner: &str) -> Result<Received, Outage>
+where
+    R: Repository,
+    K: Keyring,
+    S: Store,
+{
+    let (facts, decision) = judged(world, facts).await;
     let record = DecisionRecord {
         push_id: facts.push.id.clone(),
         received_at: facts.push.received_at,
@@ -90,6 +102,20 @@ pub async fn record<R, K, S: Store>(world: &World<'_, R, K, S>, facts: Facts, ow
     let scanned = scanned_clean(&facts, &decision);
     world.store.record(&record, &pending, &scanned, world.rule_set).await?;
     Ok(Received { facts, decision })
+}
+
+/// Looks up waivers for what denies, and decides.
+pub async fn judged<R, K, S>(world: &World<'_, R, K, S>, mut facts: Facts) -> (Facts, Decision)
+where
+    R: Repository,
+    K: Keyring,
+    S: Store,
+{
+    let findings = check::all(world.policy, &facts);
+    waived::look_up(world, &mut facts, &findings).await;
+    let now = facts.push.received_at;
+    let decision = decision::decide(world.policy, &facts, findings, now);
+    (facts, decision)
 }
 
 /// One pending entry for each accepted revision.

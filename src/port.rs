@@ -8,7 +8,7 @@ use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact, SignatureFact};
 use crate::finding::Place;
 use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
+use crate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
 use crate::object::{ObjectKind, SignatureFormat};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::tlog::Head;
@@ -289,6 +289,24 @@ pub struct ReopenRecord {
     pub envelope: String,
 }
 
+/// A published record of a waiver. What it means stands in the envelope, and counts only if its signature fits;
+/// the other members are for finding it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverRecord {
+    /// Its id.
+    pub event: String,
+    /// The waiver's id.
+    pub waiver: String,
+    /// From when on the waiver has no effect.
+    pub expires: Timestamp,
+    /// What led to it, unique, so that a command that comes twice is recorded once; `None` for the shell.
+    pub source: Option<String>,
+    /// Index of its leaf in the log.
+    pub log_index: u64,
+    /// The DSSE envelope.
+    pub envelope: String,
+}
+
 /// Work to be done after the push, outside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -320,6 +338,8 @@ pub struct Append {
     pub published: Vec<PublishedEntry>,
     /// A re-open event that this append records.
     pub reopen: Option<ReopenRecord>,
+    /// Records of waivers.
+    pub waivers: Vec<WaiverRecord>,
     /// Tasks to enqueue.
     pub tasks: Vec<Task>,
 }
@@ -403,6 +423,9 @@ pub trait Store {
     /// All re-open events in log order.
     async fn reopens(&self) -> Result<Vec<ReopenRecord>, Outage>;
 
+    /// Records of the waivers that end after this time, in log order.
+    async fn waivers(&self, end_after: Timestamp) -> Result<Vec<WaiverRecord>, Outage>;
+
     /// Tasks that are not done, oldest first, with their row ids.
     async fn tasks(&self, limit: u32) -> Result<Vec<(i64, Task)>, Outage>;
 
@@ -448,8 +471,12 @@ pub trait Forge: Send + Sync {
     /// The repositories that we serve there.
     fn repositories(&self) -> impl Future<Output = Result<Vec<ForgeRepo>, ForgeError>> + Send;
 
-    /// Whether the account may write to the repository (for commands and waivers).
-    fn may_write(&self, repo: &ForgeRepo, account: &str) -> impl Future<Output = Result<bool, ForgeError>> + Send;
+    /// What the account may do in the repository (for commands and waivers); none for one that there is not.
+    fn permission(
+        &self,
+        repo: &ForgeRepo,
+        account: &str,
+    ) -> impl Future<Output = Result<Permission, ForgeError>> + Send;
 
     /// URL, user and password for fetching, and the refs that hold a change's head.
     fn fetch_source(

@@ -25,8 +25,8 @@ mod row;
 mod schema;
 mod work;
 
-use crate::port::{Append, DecisionRecord, EntryRecord, Outage, ReopenRecord, Store, Task};
-use crate::push::{Oid, RefName};
+use crate::port::{Append, DecisionRecord, EntryRecord, Outage, ReopenRecord, Store, Task, WaiverRecord};
+use crate::push::{Oid, RefName, Timestamp};
 use crate::tlog::Head;
 use fault::Fault;
 use schema::{Kind, STEPS};
@@ -320,6 +320,11 @@ impl Store for SqliteStore {
     async fn reopens(&self) -> Result<Vec<ReopenRecord>, Outage> {
         let doing = "read the re-open events";
         self.read(doing, async |sql| log::reopens(sql).await).await
+    }
+
+    async fn waivers(&self, end_after: Timestamp) -> Result<Vec<WaiverRecord>, Outage> {
+        let doing = "read the waivers";
+        self.read(doing, async |sql| log::waivers(sql, end_after).await).await
     }
 
     async fn tasks(&self, limit: u32) -> Result<Vec<(i64, Task)>, Outage> {

@@ -163,17 +163,9 @@ fn command(text: &str) -> Option<String> {
     Some(rest.trim().chars().take(MAX_COMMAND).collect())
 }
 
-/// A command's event: `recheck` has its own.
+/// A command's event.
 fn commanded(repo: ForgeRepo, number: u64, by: String, comment: u64, text: &str) -> Option<ForgeEvent> {
     let text = command(text)?;
-    if text == "recheck" {
-        return Some(ForgeEvent::RecheckAsked {
-            repo,
-            number: Some(number),
-            head: None,
-            by,
-        });
-    }
     Some(ForgeEvent::Command {
         repo,
         number,

@@ -3,7 +3,8 @@
 //! In scope: putting pending entries into the log once their ref has moved
 //! ([`publish()`]), settling what a crash left ([`recover()`]), re-open events
 //! ([`reopen()`]), who has which status ([`standing`]), proofs and the check of
-//! the whole log ([`ledger`]), drift of a forge's protection ([`drift`]), the tasks of the outbox ([`tasks`]). Out of
+//! the whole log ([`ledger`]), drift of a forge's protection ([`drift`]), the tasks of the outbox ([`tasks`]),
+//! waivers ([`waive`]). Out of
 //! scope: deciding (`pipeline`), storing and signing (adapters).
 //!
 //! Every change is one [`Store::append`](crate::port::Store::append), by
@@ -17,6 +18,7 @@ pub mod recover;
 pub mod reopen;
 pub mod standing;
 pub mod tasks;
+pub mod waive;
 
 pub use ledger::{bundle, check, prove};
 pub use publish::publish;

@@ -6,9 +6,11 @@
 //! <https://slsa.dev/spec/v1.2/verification_summary>
 
 use super::{Malformed, VerifiedPayload};
+use crate::decision::Waived;
 use crate::forge::guard::Landing;
 use crate::guarantee::{Guarantee, source_level};
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Timestamp};
+use crate::waiver::{Event, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -21,6 +23,10 @@ pub const PROVENANCE_TYPE: &str = "https://lychgate.dev/source-provenance/v1";
 pub const VSA_TYPE: &str = "https://slsa.dev/verification_summary/v1";
 /// Predicate type of an event that suspends, ends or closes the suspension of entries.
 pub const REOPEN_TYPE: &str = "https://lychgate.dev/entry-reopen/v1";
+/// Predicate type of a record that asks for, approves or ends a waiver.
+pub const WAIVER_TYPE: &str = "https://lychgate.dev/waiver/v1";
+/// The algorithm name of keyed fingerprints in digest sets: HMAC-SHA-256 under the gate's fingerprint key.
+const FINGERPRINT: &str = "lychgateFingerprint";
 /// The prefix of SLSA's source levels.
 pub const LEVEL_PREFIX: &str = "SLSA_SOURCE_LEVEL_";
 
@@ -107,6 +113,9 @@ pub struct Provenance {
     pub policy: Resource,
     /// The stored decision.
     pub decision: Resource,
+    /// The waivers that it needed; what they loosened is none of the controls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waived>,
 }
 
 /// A ref's move.
@@ -268,6 +277,8 @@ pub struct Entered<'a> {
     pub policy_digest: &'a str,
     /// SHA-256 of the stored decision, hex.
     pub decision_digest: &'a str,
+    /// The waivers that it needed.
+    pub waivers: &'a [Waived],
 }
 
 /// What a VSA says about the gate that makes it.
@@ -313,6 +324,7 @@ pub fn provenance(entered: &Entered<'_>, issuer: Issuer<'_>) -> Vec<u8> {
             uri: None,
             digest: sha256_set(entered.decision_digest),
         },
+        waivers: entered.waivers.to_vec(),
     };
     let mut subject = subject_of(entered, issuer);
     if entered.commit.is_some_and(|commit| commit != entered.update.new) {
@@ -339,10 +351,7 @@ pub fn vsa(entered: &Entered<'_>, issuer: Issuer<'_>, provenance: &str, status_i
             uri: Some(issuer.policy_uri.to_owned()),
             digest: sha256_set(entered.policy_digest),
         },
-        input_attestations: vec![Resource {
-            uri: Some(format!("{}/entry/{}", issuer.verifier_id, entered.id)),
-            digest: sha256_set(&super::sha256_hex(provenance.as_bytes())),
-        }],
+        input_attestations: inputs(entered, issuer, provenance),
         verification_result: "PASSED".to_owned(),
         verified_levels: levels(entered.guarantees, issuer.max_level),
         slsa_version: Some("1.2".to_owned()),
@@ -352,6 +361,36 @@ pub fn vsa(entered: &Entered<'_>, issuer: Issuer<'_>, provenance: &str, status_i
         }),
     };
     compact(&statement(VSA_TYPE, vec![subject_of(entered, issuer)], predicate))
+}
+
+/// All that the VSA rests on: the provenance, then each signed record of the waivers.
+fn inputs(entered: &Entered<'_>, issuer: Issuer<'_>, provenance: &str) -> Vec<Resource> {
+    let own = Resource {
+        uri: Some(format!("{}/entry/{}", issuer.verifier_id, entered.id)),
+        digest: sha256_set(&super::sha256_hex(provenance.as_bytes())),
+    };
+    let records = entered.waivers.iter().flat_map(|waived| {
+        let uri = format!("{}/waiver/{}", issuer.verifier_id, waived.id);
+        waived.records.iter().map(move |digest| Resource {
+            uri: Some(uri.clone()),
+            digest: sha256_set(digest),
+        })
+    });
+    std::iter::once(own).chain(records).collect()
+}
+
+/// A record of a waiver, as compact JSON; its subject is what the waiver is bound to.
+pub fn waiver(event: &Event, repository: &str, target: &Target) -> Vec<u8> {
+    let algorithm = match target {
+        Target::Commit(_) => "gitCommit",
+        Target::Fingerprint(_) => FINGERPRINT,
+    };
+    let subject = Subject {
+        name: Some(repository.to_owned()),
+        digest: DigestSet::from([(algorithm.to_owned(), target.value())]),
+        ..Subject::default()
+    };
+    compact(&statement(WAIVER_TYPE, vec![subject], event))
 }
 
 /// A re-open event, as compact JSON.

@@ -13,7 +13,7 @@ use crate::facts::SignatureFact;
 use crate::feedback;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
-use crate::pipeline::{self, World};
+use crate::pipeline::{self, Waivers, World};
 use crate::port::{Inspected, Introduced, Keyring, Object, ObjectVisitor, Outage, Repository, Signed};
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
 use crate::scan::{RuleSet, Scanner};
@@ -96,6 +96,9 @@ fn tell(args: &CheckArgs, push: &Push, decision: &Decision, out: &mut Output) {
     if decision.verdict == Verdict::Allow {
         out.line(format!("lychgate: this push would enter {}", push.updates[0].name));
     }
+    if decision.verdict == Verdict::Deny {
+        out.line("lychgate: not checked: waivers, which only the server knows");
+    }
     if args.account.is_none() {
         out.line("lychgate: not checked: who may push (name the account with --account)");
     }
@@ -133,6 +136,8 @@ async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Re
         rule_set: rules.digest(),
         policy: &policy,
         policy_text: &policy_text,
+        // Only the server knows them.
+        waivers: Waivers::Nowhere,
     };
     let facts = pipeline::facts(&world, push).await;
     drop(store);

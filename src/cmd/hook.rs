@@ -10,10 +10,10 @@ use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::Output;
 use super::{actor, open, process, settle};
-use crate::config::Policy;
+use crate::config::{Policy, WaiverPolicy};
 use crate::decision::Verdict;
 use crate::feedback;
-use crate::pipeline::{self, Received, World};
+use crate::pipeline::{self, Received, Waivers, World};
 use crate::port::{EntryRecord, Outage, Store};
 use crate::push::{Oid, Push, RefName, Timestamp, read_updates};
 use crate::scan::{RuleSet, Scanner};
@@ -117,8 +117,8 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
         options: actor::options(&process::variable),
         updates,
     };
-    let received = open::runtime()?.block_on(decide(&home, push, now))?;
-    for line in feedback::decided(&received.facts.push, &received.decision).lines() {
+    let (received, waivers) = open::runtime()?.block_on(decide(&home, push, now))?;
+    for line in feedback::decided_here(&received.facts.push, &received.decision, &waivers).lines() {
         out.note(line);
     }
     Ok(match received.decision.verdict {
@@ -128,7 +128,7 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
     })
 }
 
-async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, CommandError> {
+async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<(Received, WaiverPolicy), CommandError> {
     let (policy, policy_text) = open::policy(&home.policy())?;
     if push.updates.iter().any(|update| policy.protects(&update.name)) {
         // What could not be attested afterwards must not enter.
@@ -144,6 +144,7 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, Com
     settle::recover(home, &store, &repository, now).await?;
     let rules = RuleSet::builtin();
     let scanner = Scanner::new(rules, &key);
+    let signed_by = || open::public_key(home);
     let world = World {
         repository: &repository,
         keyring: &keyring,
@@ -152,10 +153,11 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<Received, Com
         rule_set: rules.digest(),
         policy: &policy,
         policy_text: &policy_text,
+        waivers: Waivers::Ledger(&signed_by),
     };
     let received = pipeline::receive(&world, push, &process::owner()).await;
     store.leave().await;
-    Ok(received?)
+    Ok((received?, policy.waivers))
 }
 
 /// One line of the reference-transaction hook, as far as it concerns a protected ref.

@@ -2,6 +2,7 @@
 
 use super::error::CommandError;
 use super::home::Home;
+use crate::attest::PublicKey;
 use crate::config::{Policy, PolicyError, Settings, render_errors};
 use crate::decision::POLICY_FILE;
 use crate::git::Gate;
@@ -139,4 +140,19 @@ pub fn keyring(home: &Home) -> FolderKeyring {
 /// `signer-unavailable`.
 pub fn signer(home: &Home) -> Result<FileSigner, Outage> {
     FileSigner::open(&home.attestation_key())
+}
+
+/// The public half of the attestation key.
+///
+/// # Errors
+/// `attestation-key-unreadable`.
+pub fn public_key(home: &Home) -> Result<PublicKey, Outage> {
+    let path = home.attestation_public_key();
+    let pem = read(&path, "attestation-key-unreadable")?;
+    PublicKey::from_pem(&pem).map_err(|e| Outage {
+        code: "attestation-key-unreadable",
+        what: format!("cannot use {}", path.display()),
+        why: e.to_string(),
+        next: "run: lychgate init --check".to_owned(),
+    })
 }

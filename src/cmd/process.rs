@@ -18,6 +18,19 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A fresh ULID of this time.
+///
+/// # Errors
+/// `no-randomness`.
+pub fn fresh_id(now: Timestamp) -> Result<String, Outage> {
+    let random = random()?;
+    let bits = random
+        .iter()
+        .take(10)
+        .fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
+    Ok(ulid::Ulid::from_parts(now.unix().unsigned_abs().saturating_mul(1000), bits).to_string())
+}
+
 /// The account that this process runs as, from its uid, since variables could be the pusher's.
 pub fn account() -> String {
     let Ok(uid) = std::fs::metadata("/proc/self").map(|meta| meta.uid()) else {

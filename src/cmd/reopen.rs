@@ -9,7 +9,7 @@ use super::output::{Format, Output};
 use super::process;
 use crate::attest::statement::Signal;
 use crate::attest::{Action, Reason, SelectorKind};
-use crate::port::{EntryRecord, Outage, ReopenRecord, Store};
+use crate::port::{EntryRecord, ReopenRecord, Store};
 use crate::push::{Oid, RefName, Timestamp};
 use crate::worker::{self, Event, Reopened};
 use serde_json::json;
@@ -82,7 +82,7 @@ pub fn run(args: &ReopenArgs, now: Timestamp, out: &mut Output) -> Result<Outcom
         return Ok(Outcome::Yes);
     }
     let event = Event {
-        id: fresh_id(now)?,
+        id: process::fresh_id(now)?,
         action: args.action,
         reason: args.reason,
         authority: "authoritative",
@@ -226,15 +226,6 @@ fn tree_has(ledger: &Ledger, commit: Oid, blob: &str) -> Result<bool, CommandErr
         text.split('\0')
             .any(|line| line.split([' ', '\t']).nth(2) == Some(blob))
     }))
-}
-
-fn fresh_id(now: Timestamp) -> Result<String, Outage> {
-    let random = process::random()?;
-    let bits = random
-        .iter()
-        .take(10)
-        .fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
-    Ok(ulid::Ulid::from_parts(now.unix().unsigned_abs().saturating_mul(1000), bits).to_string())
 }
 
 fn signal(evidence: &str) -> Signal {

@@ -7,6 +7,7 @@
 
 pub mod bench;
 mod custody;
+mod desk;
 
 use super::error::{CommandError, Outcome};
 use super::output::Output;
@@ -104,7 +105,7 @@ impl Loaded {
         }
         for repository in &config.repositories {
             open::policy(&repository.policy)?;
-            custody::check(repository)?;
+            desk::check(repository)?;
         }
         open::fingerprint_key(&config.fingerprint_key)?;
         let postgres = match &config.store {

@@ -3,6 +3,8 @@
 //! Recovery of a crash (also run first by every command that opens the store), then the work after pushes:
 //! gpgme's second opinions and the notes for interchange. Started by `post-receive` in the background.
 
+mod rewritten;
+
 use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::{Format, Output};
@@ -69,9 +71,11 @@ async fn round(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, 
     let published = publish::write(home);
     let (keyring, signer) = (open::keyring(home), open::signer(home)?);
     let notes = FastImportNotes::new(&home.git_dir);
-    let done = worker::settle(store, &signer, &keyring, &repository, &notes, &gate(home)?, now).await?;
+    let gate = gate(home)?;
+    let done = worker::settle(store, &signer, &keyring, &repository, &notes, &gate, now).await?;
+    let ended = rewritten::end(home, store, &signer, &gate, now).await;
     published?;
-    Ok(done)
+    Ok(done + ended?)
 }
 
 fn lock(home: &Home) -> Result<std::fs::File, Outage> {

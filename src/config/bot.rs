@@ -434,6 +434,21 @@ keyring = "/etc/lychgate/keyring"
     }
 
     #[test]
+    fn a_gate_brings_its_own_policy_and_keyring() {
+        let at_gate = GOOD.replace(
+            "policy = \"/etc/lychgate/pay.toml\"\nkeyring = \"/etc/lychgate/keyring\"",
+            "gate = \"/srv/git/pay.git\"",
+        );
+        let config = BotConfig::parse("bot.toml", &at_gate).unwrap();
+        let pay = config.repositories.iter().find(|it| it.id == Some(7)).unwrap();
+        assert_eq!(pay.policy, PathBuf::from("/srv/git/pay.git/lychgate/policy.toml"));
+        assert_eq!(pay.keyring, PathBuf::from("/srv/git/pay.git/lychgate/keyring"));
+        let both = GOOD.replace("id = 7", "id = 7\ngate = \"/srv/git/pay.git\"");
+        let errors = BotConfig::parse("bot.toml", &both).unwrap_err();
+        assert!(errors.iter().all(|error| error.code == "two-policies") && errors.len() == 2);
+    }
+
+    #[test]
     fn the_commented_sample_is_valid() {
         let sample = include_str!("../../deploy/bot.toml");
         assert!(BotConfig::parse("bot.toml", sample).is_ok());

@@ -1,6 +1,7 @@
 //! The meaning of the policy's keys: tables in, a [`Policy`] out, errors noted.
 
 use super::reader::{Reader, Section, Text, nearest, quoted};
+use super::waivers::waivers;
 use super::{Allowed, Bounds, Lined, Pattern, Policy, PolicyError, RefRule, SecretPolicy};
 use crate::finding::{Confidence, Severity};
 use crate::push::Timestamp;
@@ -8,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use toml_span::Span;
 
-const TOP: [&str; 5] = ["version", "ref", "secrets", "signatures", "bounds"];
+const TOP: [&str; 6] = ["version", "ref", "secrets", "signatures", "bounds", "waivers"];
 const REF: [&str; 10] = [
     "pattern",
     "who",
@@ -74,6 +75,7 @@ fn policy(reader: &mut Reader<'_>, top: &mut Section<'_>, text: &str) -> Policy 
         secrets: secrets(reader, top),
         skew_seconds: skew(reader, top),
         bounds: bounds(reader, top),
+        waivers: waivers(reader, top),
     }
 }
 
@@ -186,14 +188,20 @@ fn who(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Lined<Vec<String>>
             "who names nobody; for a frozen ref write create = false and update = false",
         );
     }
+    accounts(reader, &texts, "who");
+    reader.lined(texts.iter().map(|text| text.value.to_string()).collect(), span)
+}
+
+/// Notes what is no account in a list of them.
+pub(super) fn accounts(reader: &mut Reader<'_>, texts: &[Text<'_>], key: &str) {
     let mut seen = HashSet::new();
-    for text in &texts {
+    for text in texts {
         account(reader, text, texts.len() == 1);
         if !seen.insert(text.value.as_ref()) {
-            reader.error("duplicate-account", text.span, "who names this account twice");
+            let why = format!("{key} names this account twice");
+            reader.error("duplicate-account", text.span, why);
         }
     }
-    reader.lined(texts.iter().map(|text| text.value.to_string()).collect(), span)
 }
 
 fn account(reader: &mut Reader<'_>, text: &Text<'_>, alone: bool) {
@@ -240,7 +248,7 @@ fn secret_refs(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Lined<Vec<
 }
 
 /// One of a few names.
-fn named<T: Copy>(
+pub(super) fn named<T: Copy>(
     reader: &mut Reader<'_>,
     section: &mut Section<'_>,
     key: &str,

@@ -5,10 +5,13 @@
 //! pusher chose stands in code spans, where no Markdown, mention or HTML works; of
 //! a secret only its place, rule and keyed fingerprint.
 
+use super::answer;
+use crate::config::WaiverPolicy;
 use crate::decision::hex;
-use crate::finding::Finding;
-use crate::forge::{Annotation, Change, CheckState, Display};
+use crate::finding::{Cause, Finding};
+use crate::forge::{Annotation, Answer, Change, CheckState, Display};
 use crate::push::{Oid, Timestamp};
+use crate::waiver::{self, Standing, Waiver};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -50,6 +53,7 @@ impl Frame<'_> {
             summary: bounded(summary),
             annotations: Vec::new(),
             comment: None,
+            answers: Vec::new(),
             at: self.at,
         }
     }
@@ -77,16 +81,37 @@ pub fn unable(frame: Frame<'_>, code: &str) -> Display {
     frame.display(CheckState::Error, "Could not be checked; this is no verdict", summary)
 }
 
+/// What was seen of a change.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// All findings of the evaluation, sorted.
+    pub findings: &'a [Finding],
+    /// The last commit that stays when the change is made anew.
+    pub merge_base: Option<Oid>,
+    /// How many commits were judged.
+    pub commits: usize,
+    /// The waivers that are about the findings.
+    pub waivers: &'a [Waiver],
+    /// What holds for waivers; `None`: there is no ledger to record one in.
+    pub policy: Option<&'a WaiverPolicy>,
+    /// Answers to commands, the newest last.
+    pub answers: &'a [Answer],
+}
+
 /// The verdict.
-///
-/// * `findings`: all of the evaluation, sorted.
-/// * `merge_base`: the last commit that stays when the change is made anew.
-/// * `commits`: how many were judged.
-pub fn verdict(frame: Frame<'_>, findings: &[Finding], merge_base: Option<Oid>, commits: usize) -> Display {
-    let denying: Vec<&Finding> = findings.iter().filter(|finding| finding.denies).collect();
-    if denying.is_empty() {
-        return allowed(frame, findings, commits);
-    }
+pub fn verdict(frame: Frame<'_>, seen: &Seen<'_>) -> Display {
+    let denying: Vec<&Finding> = seen.findings.iter().filter(|finding| finding.denies).collect();
+    let mut display = match denying.is_empty() {
+        true => allowed(frame, seen),
+        false => denied(frame, seen, &denying),
+    };
+    let annotations = seen.findings.iter().filter_map(annotation);
+    display.annotations = annotations.take(MOST_ANNOTATIONS).collect();
+    display.answers = seen.answers.to_vec();
+    display
+}
+
+fn denied(frame: Frame<'_>, seen: &Seen<'_>, denying: &[&Finding]) -> Display {
     let title = format!(
         "{}; may not enter {}",
         count(denying.len(), "finding"),
@@ -95,31 +120,47 @@ pub fn verdict(frame: Frame<'_>, findings: &[Finding], merge_base: Option<Oid>, 
     let mut text = format!(
         "**{} in {} of this change**, so it may not enter {}.\n\n",
         count(denying.len(), "finding"),
-        count(commits, "commit"),
+        count(seen.commits, "commit"),
         code(frame.change.base.short())
     );
-    text.push_str(&table(&denying));
-    text.push_str(&remedies(&denying, merge_base));
+    text.push_str(&table(denying));
+    text.push_str(&remedies(denying, seen.merge_base));
     text.push_str("After a push this is checked again by itself. To ask for it: comment `/lychgate recheck`.\n\n");
+    text.push_str(&how_to_ask(frame, seen, denying));
+    text.push_str(&waiting(frame, seen));
     text.push_str(&frame.foot());
     let mut display = frame.display(CheckState::Failure, &title, text.clone());
-    display.annotations = findings.iter().filter_map(annotation).take(MOST_ANNOTATIONS).collect();
     display.comment = Some(bounded(format!(
-        "### Lychgate: this change may not enter yet\n\n{text}"
+        "### Lychgate: this change may not enter yet\n\n{text}\n{}",
+        answer::section(seen.answers)
     )));
     display
 }
 
-fn allowed(frame: Frame<'_>, findings: &[Finding], commits: usize) -> Display {
-    let title = format!("May enter {}", frame.change.base.short());
-    let mut text = format!("{} judged, nothing found that denies.\n\n", count(commits, "commit"));
-    if !findings.is_empty() {
-        text.push_str("Advice:\n\n");
-        text.push_str(&table(&findings.iter().collect::<Vec<_>>()));
+fn allowed(frame: Frame<'_>, seen: &Seen<'_>) -> Display {
+    let (waived, advice): (Vec<&Finding>, Vec<&Finding>) =
+        seen.findings.iter().partition(|finding| finding.waiver.is_some());
+    let under = match waived.len() {
+        0 => String::new(),
+        many => format!(", {} waived", count(many, "finding")),
+    };
+    let title = format!("May enter {}{under}", frame.change.base.short());
+    let judged = count(seen.commits, "commit");
+    let mut text = format!("{judged} judged, nothing found that denies{under}.\n\n");
+    for (head, findings) in [("Waived, and not vouched for later:", &waived), ("Advice:", &advice)] {
+        if !findings.is_empty() {
+            let _ = write!(text, "{head}\n\n{}", table(findings));
+        }
     }
     text.push_str(&frame.foot());
-    let mut display = frame.display(CheckState::Success, &title, text);
-    display.annotations = findings.iter().filter_map(annotation).take(MOST_ANNOTATIONS).collect();
+    let mut display = frame.display(CheckState::Success, &title, text.clone());
+    // A waiver is seen by all who see the change, and whoever asked something gets the answer.
+    if !waived.is_empty() || !seen.answers.is_empty() {
+        let answers = answer::section(seen.answers);
+        display.comment = Some(bounded(format!(
+            "### Lychgate: this change may enter\n\n{text}\n{answers}"
+        )));
+    }
     display
 }
 
@@ -191,9 +232,65 @@ pub fn only_told(display: Display) -> Display {
     }
 }
 
-/// The answer to a command that we do not know.
-pub fn unknown_command() -> &'static str {
-    "Lychgate knows this command: `/lychgate recheck` judges the newest commit again."
+/// How to ask for a waiver, where one could let the change in.
+fn how_to_ask(frame: Frame<'_>, seen: &Seen<'_>, denying: &[&Finding]) -> String {
+    let Some(policy) = seen.policy else {
+        return String::new();
+    };
+    let ordinary = !policy.approvers.is_empty();
+    if !ordinary && policy.break_glass.is_empty() {
+        return String::new();
+    }
+    let may = |finding: &&&Finding| {
+        let known = waiver::WAIVABLE.iter().any(|(code, _)| *code == finding.code);
+        known && !policy.never.iter().any(|code| *code == finding.code) && finding.cause == Cause::Work
+    };
+    if !denying.iter().all(|finding| may(&finding)) {
+        return String::new();
+    }
+    let mut codes: Vec<&str> = denying.iter().map(|finding| finding.code.as_ref()).collect();
+    codes.dedup();
+    let case = match codes.as_slice() {
+        ["secret-found"] => "If it is no secret",
+        _ => "If it cannot be mended",
+    };
+    let waits = |code: &&str| {
+        let mut known = seen.waivers.iter().filter(|waiver| waiver.ask.code == *code);
+        known.any(|waiver| matches!(waiver.standing(policy, frame.at), Standing::Asked(_)))
+    };
+    codes.retain(|code| !waits(code));
+    if codes.is_empty() {
+        return String::new();
+    }
+    let command = if ordinary { "waive" } else { "break-glass" };
+    let lines: Vec<String> = codes
+        .iter()
+        .map(|code| format!("/lychgate {command} {code} {}", waiver::REASON_HERE))
+        .collect();
+    let names = answer::names(policy, !ordinary, &[&frame.change.author]);
+    format!(
+        "{case}, ask for a waiver by a comment; {names} may approve it, and nobody approves their own work:\n\n\
+         ````\n{}\n````\n\n",
+        lines.join("\n")
+    )
+}
+
+/// The waivers that wait for an approver.
+fn waiting(frame: Frame<'_>, seen: &Seen<'_>) -> String {
+    let Some(policy) = seen.policy else {
+        return String::new();
+    };
+    let mut text = String::new();
+    for waiver in seen.waivers {
+        if matches!(waiver.standing(policy, frame.at), Standing::Asked(_)) {
+            let line = answer::standing(waiver, policy, &frame.change.author, frame.at);
+            let _ = writeln!(text, "- {line}");
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("Waivers that were asked for:\n\n{text}\n"),
+    }
 }
 
 pub(super) fn table(findings: &[&Finding]) -> String {
@@ -218,7 +315,7 @@ pub(super) fn table(findings: &[&Finding]) -> String {
     text
 }
 
-fn place(finding: &Finding) -> String {
+pub(super) fn place(finding: &Finding) -> String {
     let place = &finding.place;
     let commit = place.commit.map(|oid| oid.short());
     let line = place.span.map_or(String::new(), |span| format!(":{}", span.start_line));
@@ -257,20 +354,32 @@ fn remedies(findings: &[&Finding], merge_base: Option<Oid>) -> String {
 
 /// The hook's remedy as it must read for a change: its branch was pushed already, so what is made anew is pushed
 /// with a lease; and what needs no new commit needs a new look.
-fn adapted(finding: &Finding, merge_base: Option<Oid>) -> Vec<String> {
+pub(super) fn adapted(finding: &Finding, merge_base: Option<Oid>) -> Vec<String> {
     const RECHECK: &str = "# then comment on this change: /lychgate recheck";
     let unrelated = merge_base.is_none() && finding.code == "non-fast-forward";
     if unrelated {
         return vec!["# it shares no history with the base: start again from a clone of this repository".to_owned()];
     }
     let elsewhere = MENDED_ELSEWHERE.contains(&finding.code.as_ref());
-    let adapt = |line: &String| match line.as_str() {
-        "# then push again, nothing need be rewritten:" if elsewhere => None,
-        "git push" if elsewhere => Some(RECHECK.to_owned()),
-        line if line == "git push" || line.ends_with("&& git push") => Some(format!("{line} --force-with-lease")),
-        line => Some(line.to_owned()),
-    };
-    finding.remedy.iter().filter_map(adapt).collect()
+    let mut other_way = false;
+    let mut lines = Vec::new();
+    for line in &finding.remedy {
+        // The block is copied as a whole: of two ways only the first runs.
+        other_way |= line.starts_with("# or, ");
+        let pushes = line == "git push" || line.ends_with("&& git push");
+        lines.push(match line.as_str() {
+            "# then push again, nothing need be rewritten:" if elsewhere => continue,
+            "git push" if elsewhere => RECHECK.to_owned(),
+            line if elsewhere => line.replace(", then push again:", ":"),
+            line if other_way && !line.starts_with('#') => match pushes {
+                true => format!("# {line} --force-with-lease"),
+                false => format!("# {line}"),
+            },
+            line if pushes => format!("{line} --force-with-lease"),
+            line => line.to_owned(),
+        });
+    }
+    lines
 }
 
 fn annotation(finding: &Finding) -> Option<Annotation> {

@@ -4,7 +4,7 @@
 
 use super::{Forgejo, GitHub, Gitlab};
 use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeRepo};
+use crate::forge::{Change, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
 
@@ -43,8 +43,8 @@ impl Forge for AnyForge {
         each!(self, forge => forge.repositories())
     }
 
-    async fn may_write(&self, repo: &ForgeRepo, account: &str) -> Result<bool, ForgeError> {
-        each!(self, forge => forge.may_write(repo, account))
+    async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
+        each!(self, forge => forge.permission(repo, account))
     }
 
     async fn fetch_source(&self, repo: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {

@@ -4,6 +4,7 @@
 //! scope: a forge's paths ([`Board`] implementors) and the words.
 
 use super::text::{FOLDED, marked};
+use crate::forge::{CheckState, Display};
 use crate::port::ForgeError;
 
 /// Longest comment, characters; GitHub takes 65,536.
@@ -28,8 +29,14 @@ pub(super) trait Board: Sync {
     fn delete(&self, id: u64) -> impl Future<Output = Result<(), ForgeError>> + Send;
 }
 
-/// Makes the sticky comment say `text`; `None` folds the one that is there to a line.
-pub(super) async fn stick(board: &impl Board, marker: &str, text: Option<&str>) -> Result<(), ForgeError> {
+/// Makes the sticky comment say what the display says. One without comment folds what is there to a line, but only
+/// if it is a verdict: while we look, or could not, what was found before still stands.
+pub(super) async fn stick(board: &impl Board, marker: &str, display: &Display) -> Result<(), ForgeError> {
+    let text = display.comment.as_deref();
+    let verdict = matches!(display.state, CheckState::Success | CheckState::Failure);
+    if text.is_none() && !verdict {
+        return Ok(());
+    }
     let found = one_of_ours(board, marker).await?;
     let text = match (text, &found) {
         (Some(text), _) => text,

@@ -14,7 +14,7 @@ use super::fault::refused;
 use super::lane::Lane;
 use super::{path, text};
 use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Annotation, Change, CheckState, Display, ForgeRepo};
+use crate::forge::{self, Annotation, Change, CheckState, Display, ForgeRepo};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
 use http::Method;
@@ -264,11 +264,17 @@ impl Forge for Forgejo {
         Ok(served.map(|repo| self.named(repo)).collect())
     }
 
-    async fn may_write(&self, repo: &ForgeRepo, account: &str) -> Result<bool, ForgeError> {
+    /// Forgejo has no `maintain`: its administrators stand for that too.
+    async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<forge::Permission, ForgeError> {
         let account = path::encoded(account);
         let path = format!("/repos/{}/collaborators/{account}/permission", path::repo(repo)?);
         let found: Option<Permission> = self.find(&path).await?;
-        Ok(found.is_some_and(|found| matches!(found.permission.as_str(), "owner" | "admin" | "write")))
+        Ok(match found.as_ref().map(|found| found.permission.as_str()) {
+            Some("owner" | "admin") => forge::Permission::Admin,
+            Some("write") => forge::Permission::Write,
+            Some("read") => forge::Permission::Read,
+            _ => forge::Permission::None,
+        })
     }
 
     async fn fetch_source(&self, repo: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
@@ -305,7 +311,7 @@ impl Forge for Forgejo {
             at,
             number,
         };
-        board::stick(&thread, &marker, display.comment.as_deref()).await?;
+        board::stick(&thread, &marker, display).await?;
         Ok(true)
     }
 

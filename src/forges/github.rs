@@ -19,7 +19,7 @@ use super::fault::refused;
 use super::lane::Lane;
 use super::{path, text};
 use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeRepo};
+use crate::forge::{Change, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
 use comments::Thread;
@@ -209,12 +209,12 @@ impl Forge for GitHub {
         Ok(found)
     }
 
-    async fn may_write(&self, repo: &ForgeRepo, account: &str) -> Result<bool, ForgeError> {
+    async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
         let session = self.session(repo).await?;
         let account = path::encoded(account);
         let path = format!("/repos/{}/collaborators/{account}/permission", path::repo(repo)?);
         let found: Option<wire::Permission> = session.find(&path).await?;
-        Ok(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "write")))
+        Ok(found.map_or(Permission::None, |found| found.meaning()))
     }
 
     /// With a number, all that GitHub keeps of that change: `head`, and `merge` where it merges cleanly.
@@ -244,7 +244,7 @@ impl Forge for GitHub {
         }
         let thread = Thread::new(&session, self.app_id, &display.repo, number)?;
         let marker = text::sticky_marker(&format!("app-{}", self.app_id), &display.repo, number);
-        board::stick(&thread, &marker, display.comment.as_deref()).await?;
+        board::stick(&thread, &marker, display).await?;
         Ok(true)
     }
 

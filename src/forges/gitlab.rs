@@ -15,7 +15,7 @@ use super::fault::refused;
 use super::lane::Lane;
 use super::{path, text};
 use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Change, CheckState, Display, ForgeRepo};
+use crate::forge::{Change, CheckState, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
 use http::{HeaderName, Method};
@@ -27,6 +27,9 @@ use tokio::sync::OnceCell;
 
 /// Access level of a developer, the least that may push.
 const DEVELOPER: u64 = 30;
+/// Access levels above it. <https://docs.gitlab.com/api/members/#roles>
+const MAINTAINER: u64 = 40;
+const OWNER: u64 = 50;
 
 /// The adapter. `Debug` shows its name and URL only.
 pub struct Gitlab {
@@ -237,14 +240,20 @@ impl Forge for Gitlab {
         Ok(all.into_iter().map(named).collect())
     }
 
-    async fn may_write(&self, repo: &ForgeRepo, account: &str) -> Result<bool, ForgeError> {
+    async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
         let users: Vec<User> = self.get(&format!("/users?username={}", path::encoded(account))).await?;
         let Some(user) = users.iter().find(|user| user.username.eq_ignore_ascii_case(account)) else {
-            return Ok(false);
+            return Ok(Permission::None);
         };
         let path = format!("/projects/{}/members/all/{}", repo.id, user.id);
         let member: Option<Member> = self.find(&path).await?;
-        Ok(member.is_some_and(|member| member.access_level >= DEVELOPER))
+        Ok(match member.map_or(0, |member| member.access_level) {
+            OWNER.. => Permission::Admin,
+            MAINTAINER.. => Permission::Maintain,
+            DEVELOPER.. => Permission::Write,
+            1.. => Permission::Read,
+            0 => Permission::None,
+        })
     }
 
     async fn fetch_source(&self, repo: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
@@ -273,7 +282,7 @@ impl Forge for Gitlab {
         }
         let thread = self.thread(&display.repo, number).await?;
         let marker = text::sticky_marker(&format!("account-{}", thread.account), &display.repo, number);
-        board::stick(&thread, &marker, display.comment.as_deref()).await?;
+        board::stick(&thread, &marker, display).await?;
         Ok(true)
     }
 

@@ -77,8 +77,18 @@ pub fn tips(repo: &ForgeRepo, source: &FetchSource) -> Result<Tips, Outage> {
 /// # Errors
 /// `fetch-failed`, `mirror-unwritable`.
 pub fn follow(git_dir: &Path, repo: &ForgeRepo, source: &FetchSource, name: &RefName) -> Result<Followed, Outage> {
-    let there = tips(repo, source)?.refs.into_iter().any(|(known, _)| known == *name);
+    let tips = tips(repo, source)?.refs;
+    let tip = tips.into_iter().find(|(known, _)| known == name).map(|(_, oid)| oid);
     let ours = open(git_dir)?;
+    let stands = ours.refname_to_id(name.as_str()).ok();
+    if tip.is_some_and(|tip| stands.is_some_and(|stands| stands.as_bytes() == tip.as_bytes())) {
+        return Ok(Followed {
+            old: tip,
+            new: tip,
+            steps: Vec::new(),
+        });
+    }
+    let there = tip.is_some();
     // Not below its own name: a branch `a` that was would keep out a branch `a/b`.
     let fetched = format!("{FETCHED}{}", hex(&Sha256::digest(name.as_str().as_bytes())[..16]));
     if there {

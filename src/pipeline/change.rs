@@ -6,11 +6,12 @@
 
 use super::World;
 use crate::config::Bounds;
-use crate::decision;
+use crate::facts::{Fact, Facts};
 use crate::finding::{Cause, Finding};
 use crate::forge::{Change, ForgeKind};
 use crate::port::{Inspected, Introduced, Keyring, Object, ObjectVisitor, Outage, Repository, Store};
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
+use crate::waiver::{self, Subject, Waiver};
 
 /// Who may move the base is asked of whoever merges, by the forge; the author of a change need not be allowed to.
 const ACCOUNT_CODE: &str = "not-allowed-to-push";
@@ -39,12 +40,26 @@ pub struct Judged {
     pub commits: usize,
     /// The last commit that stays when the change is made anew.
     pub merge_base: Option<Oid>,
+    /// The ids of the commits that are new to the base.
+    pub ids: Vec<Oid>,
+    /// What denies and could be waived.
+    pub subjects: Vec<Subject>,
+    /// The waivers that are about what was found, whatever their standing.
+    pub waivers: Vec<Waiver>,
 }
 
 impl Judged {
     /// Whether the change may enter.
     pub fn allowed(&self) -> bool {
         !self.findings.iter().any(|finding| finding.denies)
+    }
+
+    /// Adds waivers, or what became of those that are there.
+    pub(super) fn add(&mut self, waivers: Vec<Waiver>) {
+        for waiver in waivers {
+            self.waivers.retain(|known| known.id != waiver.id);
+            self.waivers.push(waiver);
+        }
     }
 
     /// Whether nothing but outages of ours keep it out: no verdict.
@@ -72,27 +87,43 @@ where
 {
     let old = proposal.merge_base.unwrap_or(proposal.base);
     let push = push(resource, proposal, old, proposal.change.head_oid, now);
-    let (mut findings, commits) = look(world, proposal, push).await;
+    let (facts, mut findings) = look(world, proposal, push).await;
+    let mut judged = Judged {
+        commits: facts.commits.len(),
+        merge_base: proposal.merge_base,
+        ids: facts.commits.iter().map(|commit| commit.oid).collect(),
+        subjects: waiver::subjects(&facts, &findings),
+        waivers: known(facts.waivers),
+        findings: Vec::new(),
+    };
     if let Some(merge) = proposal.merge {
         let push = self::push(resource, proposal, proposal.base, merge, now);
-        let (more, _) = look(world, proposal, push).await;
+        let (facts, mut more) = look(world, proposal, push).await;
         let known: Vec<_> = findings
             .iter()
             .map(|f| (f.code.clone(), f.fingerprint.clone()))
             .collect();
         let adds = |f: &Finding| f.code == "secret-found" || f.cause == Cause::Outage;
         let new = |f: &Finding| !known.contains(&(f.code.clone(), f.fingerprint.clone()));
-        findings.extend(more.into_iter().filter(|f| adds(f) && new(f)));
+        more.retain(|f| adds(f) && new(f));
+        judged.subjects.extend(waiver::subjects(&facts, &more));
+        judged.add(self::known(facts.waivers));
+        findings.extend(more);
     }
     Finding::sort(&mut findings);
-    Judged {
-        findings,
-        commits,
-        merge_base: proposal.merge_base,
+    judged.findings = findings;
+    judged
+}
+
+fn known(waivers: Fact<Vec<Waiver>>) -> Vec<Waiver> {
+    match waivers {
+        Fact::Known(waivers) => waivers,
+        // The decision has said so.
+        Fact::Unavailable { .. } => Vec::new(),
     }
 }
 
-async fn look<R, K, S>(world: &World<'_, R, K, S>, proposal: &Proposal<'_>, push: Push) -> (Vec<Finding>, usize)
+async fn look<R, K, S>(world: &World<'_, R, K, S>, proposal: &Proposal<'_>, push: Push) -> (Facts, Vec<Finding>)
 where
     R: Repository,
     K: Keyring,
@@ -111,11 +142,11 @@ where
         rule_set: world.rule_set,
         policy: world.policy,
         policy_text: world.policy_text,
+        waivers: world.waivers,
     };
-    let facts = super::facts(&world, push).await;
-    let decision = decision::judge(world.policy, &facts);
+    let (facts, decision) = super::judged(&world, super::facts(&world, push).await).await;
     let kept = decision.findings.into_iter().filter(|f| f.code != ACCOUNT_CODE);
-    (kept.collect(), facts.commits.len())
+    (facts, kept.collect())
 }
 
 fn push(resource: &str, proposal: &Proposal<'_>, old: Oid, new: Oid, now: Timestamp) -> Push {

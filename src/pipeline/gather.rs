@@ -3,7 +3,9 @@
 use super::World;
 use super::visitor::Visitor;
 use crate::config::{Policy, RefRule};
-use crate::facts::{CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact, SignatureState, TagFact, UpdateFact};
+use crate::facts::{
+    CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact, SignatureState, TagFact, UpdateFact, no_waivers,
+};
 use crate::finding::Place;
 use crate::guarantee::Guarantee;
 use crate::object::{self, SignatureFormat, SignatureParts};
@@ -50,6 +52,7 @@ where
         updates,
         scan: Fact::Known(scan),
         landing: None,
+        waivers: no_waivers(),
     }
 }
 
@@ -165,6 +168,7 @@ fn unread(push: Push, outage: &Outage) -> Facts {
         updates,
         scan,
         landing: None,
+        waivers: no_waivers(),
     }
 }
 

@@ -10,13 +10,16 @@
 //! may be lost, doubled or late without any other effect than time.
 
 use super::change::Judged;
+use super::chat::Given;
 use super::landed::Keeper;
 use super::metrics::{Count, Metrics};
+use crate::config::WaiverPolicy;
 use crate::decision::{canonical, hex};
-use crate::feedback::change::{self as feedback, Frame};
-use crate::forge::{Change, CheckState, Display, ForgeEvent, ForgeRepo};
+use crate::feedback::change::{self as feedback, Frame, Seen};
+use crate::forge::{Answer as Answered, Change, CheckState, Display, ForgeEvent, ForgeRepo};
 use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Outage, Queue};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
+use crate::waiver::{Done, Order};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,6 +67,24 @@ pub trait Evaluator: Keeper {
         source: FetchSource,
         now: Timestamp,
     ) -> impl Future<Output = Result<Judged, Unable>> + Send;
+
+    /// What holds for waivers in a repository, and its resource URI; `None` if it has no ledger for them.
+    ///
+    /// # Errors
+    /// The policy's outage.
+    fn waivers(&self, repo: &ForgeRepo) -> Result<Option<(WaiverPolicy, String)>, Outage>;
+
+    /// Records an order about waivers of a repository that has a ledger, once for each source.
+    ///
+    /// * `via`: for the record, by which way it came.
+    fn order(
+        &self,
+        repo: &ForgeRepo,
+        order: &Order,
+        via: &str,
+        source: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Done, Outage>> + Send;
 }
 
 /// By what a head is judged.
@@ -364,6 +385,9 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     }
 
     async fn handle(&self, delivery: &Delivery) -> Result<Vec<Display>, Again> {
+        if let Some(given) = Given::of(&delivery.event) {
+            return self.command(&given).await;
+        }
         match &delivery.event {
             ForgeEvent::ChangeTouched { repo, number } => self.change(repo, *number, false).await,
             ForgeEvent::RecheckAsked {
@@ -371,16 +395,14 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 number: Some(number),
                 ..
             } => self.change(repo, *number, true).await,
-            ForgeEvent::RecheckAsked { repo, head, by, .. } => self.recheck_head(delivery, repo, *head, by).await,
+            ForgeEvent::RecheckAsked { repo, head, .. } => self.of_head(delivery, repo, *head).await,
             ForgeEvent::QueueChecked {
                 repo,
                 head,
                 base,
                 base_oid,
             } => self.queue_head(repo, *head, base, *base_oid).await,
-            ForgeEvent::Command {
-                repo, number, comment, ..
-            } => self.command(repo, *number, *comment).await,
+            ForgeEvent::Pressed { repo, head, .. } => self.of_head(delivery, repo, Some(*head)).await,
             ForgeEvent::SettingsChanged { repo } => {
                 self.sweep_some(&delivery.forge, repo.as_ref()).await?;
                 match repo {
@@ -408,30 +430,12 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 self.pushed(repo, &told, by.as_deref()).await
             }
             ForgeEvent::Installed { repo } => self.first_report(repo).await,
-            ForgeEvent::ChangeClosed { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
-        }
-    }
-
-    async fn command(&self, repo: &ForgeRepo, number: u64, comment: u64) -> Result<Vec<Display>, Again> {
-        let marker = format!("command-{comment}");
-        let text = feedback::unknown_command();
-        match self
-            .call(&repo.forge, |forge| forge.reply(repo, number, &marker, text))
-            .await?
-        {
-            Answer::Yes(()) | Answer::No("gone", _) => Ok(Vec::new()),
-            Answer::No(code, why) => Err(refused(code, &why)),
+            ForgeEvent::ChangeClosed { .. } | ForgeEvent::Command { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
         }
     }
 
     /// A check of a head without its change, as forks have it: asks anew for the change, in that change's lane.
-    async fn recheck_head(
-        &self,
-        delivery: &Delivery,
-        repo: &ForgeRepo,
-        head: Option<Oid>,
-        by: &str,
-    ) -> Result<Vec<Display>, Again> {
+    async fn of_head(&self, delivery: &Delivery, repo: &ForgeRepo, head: Option<Oid>) -> Result<Vec<Display>, Again> {
         let numbers = self.call(&repo.forge, |forge| forge.open_changes(repo)).await?;
         let Answer::Yes(numbers) = numbers else {
             return Ok(Vec::new());
@@ -442,12 +446,10 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             if head.is_some_and(|head| head != change.head_oid) {
                 continue;
             }
-            let asked = ForgeEvent::RecheckAsked {
-                repo: repo.clone(),
-                number: Some(number),
-                head,
-                by: by.to_owned(),
-            };
+            let mut asked = delivery.event.clone();
+            if let ForgeEvent::RecheckAsked { number: of, .. } | ForgeEvent::Pressed { number: of, .. } = &mut asked {
+                *of = Some(number);
+            }
             self.put(delivery.forge.clone(), format!("{}#{number}", delivery.delivery), asked)
                 .await?;
         }
@@ -468,22 +470,9 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     }
 
     async fn change(&self, repo: &ForgeRepo, number: u64, anew: bool) -> Result<Vec<Display>, Again> {
-        let stamp = match self.evaluator.stamp(repo) {
-            Ok(stamp) => stamp,
-            Err(outage) => return Err(self.unusable(repo, number, outage).await),
-        };
-        let Some(stamp) = stamp else {
-            self.log("repository-not-configured", &[("repository", repo.full_name.clone())]);
+        let Some((stamp, change)) = self.present(repo, number).await? else {
             return Ok(Vec::new());
         };
-        let change = match self.call(&repo.forge, |forge| forge.change(repo, number)).await? {
-            Answer::Yes(change) => change,
-            Answer::No("gone", _) => return Ok(Vec::new()),
-            Answer::No(code, why) => return Err(refused(code, &why)),
-        };
-        if !change.open {
-            return Ok(Vec::new());
-        }
         let latest = self.queue.latest_display(repo, number).await?;
         if !anew && latest.is_some_and(|display| is_verdict_on(&display, &change, &stamp)) {
             self.metrics.count(Count::Unchanged);
@@ -493,7 +482,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     }
 
     /// Our configuration cannot be used: whoever proposes shall see that, and not wait for a check that never comes.
-    async fn unusable(&self, repo: &ForgeRepo, number: u64, outage: Outage) -> Again {
+    pub(super) async fn unusable(&self, repo: &ForgeRepo, number: u64, outage: Outage) -> Again {
         self.metrics.count(Count::NoVerdict);
         let change = self.call(&repo.forge, |forge| forge.change(repo, number)).await;
         if let Ok(Answer::Yes(change)) = change
@@ -534,8 +523,18 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         self.evaluated(&change, None, &stamp).await
     }
 
-    /// Says that it looks, looks, and says what it saw.
+    /// Looks, and says what it saw; answers that stand under the same head stay.
     async fn evaluated(&self, change: &Change, number: Option<u64>, stamp: &Stamp) -> Result<Vec<Display>, Again> {
+        let judged = self.judged(change, number, stamp).await?;
+        let answers = match number {
+            Some(_) => self.answers(change).await?,
+            None => Vec::new(),
+        };
+        Ok(vec![self.verdict(change, stamp, &judged, &answers)?])
+    }
+
+    /// Says that it looks, and looks.
+    pub(super) async fn judged(&self, change: &Change, number: Option<u64>, stamp: &Stamp) -> Result<Judged, Again> {
         let begun = Instant::now();
         let prefix = prefix(change, stamp);
         let started = format!("{prefix}-pending");
@@ -587,11 +586,31 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         };
         self.metrics.count(count);
         self.log("head-judged", &fields(&change.repo, number, change.head_oid));
+        Ok(judged)
+    }
+
+    /// What it saw, as it is shown.
+    pub(super) fn verdict(
+        &self,
+        change: &Change,
+        stamp: &Stamp,
+        judged: &Judged,
+        answers: &[Answered],
+    ) -> Result<Display, Outage> {
+        let prefix = prefix(change, stamp);
         let seen = hex(&Sha256::digest(canonical(&judged.findings)));
         let evaluation = format!("{prefix}-{}", &seen[..16]);
         let frame = self.frame(change, stamp, &evaluation);
-        let verdict = feedback::verdict(frame, &judged.findings, judged.merge_base, judged.commits);
-        Ok(vec![stamp.shown(verdict)])
+        let known = self.evaluator.waivers(&change.repo)?;
+        let seen = Seen {
+            findings: &judged.findings,
+            merge_base: judged.merge_base,
+            commits: judged.commits,
+            waivers: &judged.waivers,
+            policy: known.as_ref().map(|(policy, _)| policy),
+            answers,
+        };
+        Ok(stamp.shown(feedback::verdict(frame, &seen)))
     }
 
     fn frame<'a>(&self, change: &'a Change, stamp: &'a Stamp, evaluation: &'a str) -> Frame<'a> {

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::row::{column, count, hash, integer};
 use super::{ledger, work};
-use crate::port::{Append, ReopenRecord};
+use crate::port::{Append, ReopenRecord, WaiverRecord};
 use crate::push::Timestamp;
 use crate::tlog::Head;
 use sqlx::sqlite::SqliteRow;
@@ -74,6 +74,9 @@ pub(super) async fn append(sql: &mut SqliteConnection, expected_size: u64, appen
     }
     if let Some(event) = &append.reopen {
         insert_reopen(sql, event).await?;
+    }
+    for record in &append.waivers {
+        insert_waiver(sql, record).await?;
     }
     work::insert_tasks(sql, &append.tasks).await
 }
@@ -180,6 +183,38 @@ fn reopen(row: &SqliteRow) -> Result<ReopenRecord, Fault> {
         entries: serde_json::from_str(entries)
             .map_err(|error| Fault::Corrupt(format!("a re-open event's entries: {error}")))?,
     })
+}
+
+async fn insert_waiver(sql: &mut SqliteConnection, record: &WaiverRecord) -> Result<(), Fault> {
+    const RECORD: &str = "INSERT INTO waiver (event, waiver, expires, source, log_index, envelope) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    sqlx::query(RECORD)
+        .bind(record.event.as_str())
+        .bind(record.waiver.as_str())
+        .bind(record.expires.unix())
+        .bind(record.source.as_deref())
+        .bind(integer(record.log_index)?)
+        .bind(record.envelope.as_str())
+        .execute(sql)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn waivers(sql: &mut SqliteConnection, end_after: Timestamp) -> Result<Vec<WaiverRecord>, Fault> {
+    const RECORDS: &str = "SELECT event, waiver, expires, source, log_index, envelope FROM waiver \
+         WHERE expires > ?1 ORDER BY log_index";
+    let rows = sqlx::query(RECORDS).bind(end_after.unix()).fetch_all(sql).await?;
+    let record = |row: &SqliteRow| {
+        Ok(WaiverRecord {
+            event: column(row, 0)?,
+            waiver: column(row, 1)?,
+            expires: Timestamp::from_unix(column(row, 2)?),
+            source: column(row, 3)?,
+            log_index: count(column(row, 4)?)?,
+            envelope: column(row, 5)?,
+        })
+    };
+    rows.iter().map(record).collect()
 }
 
 /// Writes a value of ours as JSON.

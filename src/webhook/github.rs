@@ -78,6 +78,7 @@ struct MergeGroup {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Check {
+    id: Option<u64>,
     head_sha: Option<String>,
     pull_requests: Option<Vec<PullRequest>>,
 }
@@ -166,20 +167,31 @@ impl Payload {
     }
 
     fn recheck(&self, forge: &str) -> Option<ForgeEvent> {
-        let asked = match self.action.as_deref()? {
-            "rerequested" => true,
-            "requested_action" => self.requested_action.as_ref()?.identifier.as_deref() == Some("recheck"),
-            _ => false,
-        };
         let check = self.check_run.as_ref().or(self.check_suite.as_ref())?;
         let changes = check.pull_requests.as_deref().unwrap_or_default();
-        let event = ForgeEvent::RecheckAsked {
-            repo: self.repo(forge).ok()?,
-            number: changes.first().and_then(|change| change.number),
-            head: oid(check.head_sha.as_deref()),
-            by: self.sender.as_ref().and_then(|it| it.login.clone()).unwrap_or_default(),
-        };
-        asked.then_some(event)
+        let number = changes.first().and_then(|change| change.number);
+        let head = oid(check.head_sha.as_deref());
+        let by = self.sender.as_ref().and_then(|it| it.login.clone()).unwrap_or_default();
+        let repo = self.repo(forge).ok()?;
+        match self.action.as_deref()? {
+            "rerequested" => Some(ForgeEvent::RecheckAsked { repo, number, head, by }),
+            "requested_action" => Some(ForgeEvent::Pressed {
+                repo,
+                number,
+                head: head?,
+                by,
+                run: check.id?,
+                button: self
+                    .requested_action
+                    .as_ref()?
+                    .identifier
+                    .clone()?
+                    .chars()
+                    .take(64)
+                    .collect(),
+            }),
+            _ => None,
+        }
     }
 
     fn queue(&self, forge: &str) -> Result<ForgeEvent, Refused> {

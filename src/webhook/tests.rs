@@ -119,13 +119,33 @@ fn github_events_mean_what_they_should() {
             "comment":{{"id":3,"body":"{text}","user":{{"login":"ann"}}}}}}"#
         )
     };
+    for command in ["recheck", "waive x"] {
+        let event = github("issue_comment", &comment(&format!("/lychgate {command}")));
+        assert!(
+            matches!(&event, Ok(ForgeEvent::Command { text, comment: 3, .. }) if text == command),
+            "{event:?}"
+        );
+    }
+    let edited = comment("/lychgate waive x").replace("created", "edited");
     assert!(matches!(
-        github("issue_comment", &comment("/lychgate recheck")),
-        Ok(ForgeEvent::RecheckAsked { number: Some(7), .. })
+        github("issue_comment", &edited),
+        Ok(ForgeEvent::Ignored { .. })
     ));
-    assert!(
-        matches!(github("issue_comment", &comment("/lychgate waive x")), Ok(ForgeEvent::Command { text, .. }) if text == "waive x")
-    );
+    let button = |changes: &str| {
+        let head = "c".repeat(40);
+        format!(
+            r#"{{"action":"requested_action",{REPO},"requested_action":{{"identifier":"not-a-secret"}},
+            "check_run":{{"id":11,"head_sha":"{head}","pull_requests":[{changes}]}},"sender":{{"login":"ann"}}}}"#
+        )
+    };
+    for (changes, wanted) in [(r#"{"number":7}"#, Some(7)), ("", None)] {
+        let event = github("check_run", &button(changes));
+        assert!(
+            matches!(&event, Ok(ForgeEvent::Pressed { number, run: 11, by, button, .. })
+                if *number == wanted && by == "ann" && button == "not-a-secret"),
+            "{event:?}"
+        );
+    }
     assert!(matches!(
         github("issue_comment", &comment("/lychgates")),
         Ok(ForgeEvent::Ignored { .. })

@@ -1,11 +1,13 @@
 //! What can be read out of the ledger: bundles, notes, proofs, and whether all of it fits together.
 
 use super::corrupt;
-use crate::attest::{Bundle, Envelope, PublicKey};
+use crate::attest::statement::WAIVER_TYPE;
+use crate::attest::{Bundle, Envelope, PublicKey, Statement};
 use crate::port::{EntryRecord, Outage, Store};
+use crate::push::Timestamp;
 use crate::tlog::{self, Checkpoint, Hash, Head, Node, Proof};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The Sigstore bundle of an entry's VSA, one line of JSON. `None` if the entry has none.
 ///
@@ -61,6 +63,8 @@ pub struct Checked {
     pub entries: u64,
     /// Re-open events that were compared.
     pub reopens: u64,
+    /// Records of waivers that were compared.
+    pub waivers: u64,
     /// What does not fit, a sentence each; empty: all fits.
     pub problems: Vec<String>,
 }
@@ -107,7 +111,42 @@ pub async fn check<S: Store>(store: &S, key: &PublicKey, origin: &str) -> Result
             .await?;
         checked.reopens += 1;
     }
+    check_waivers(store, &head, key, &tree, &mut checked).await?;
     Ok(checked)
+}
+
+/// Compares the records of waivers with their leaves, and the leaves with the records: one that is taken out of the
+/// list, such as a revocation, would otherwise be missed by nobody.
+async fn check_waivers<S: Store>(
+    store: &S,
+    head: &Head,
+    key: &PublicKey,
+    tree: &HashMap<Node, Hash>,
+    checked: &mut Checked,
+) -> Result<(), Outage> {
+    let records = store.waivers(Timestamp::from_unix(0)).await?;
+    let judge = Judge { store, head, key, tree };
+    for record in &records {
+        let what = format!("waiver record {}", record.event);
+        judge.leaf(&what, record.log_index, &record.envelope, checked).await?;
+        checked.waivers += 1;
+    }
+    let listed: HashSet<u64> = records.iter().map(|record| record.log_index).collect();
+    for index in (0..head.size).filter(|index| !listed.contains(index)) {
+        let leaf = store.leaf(index).await?.unwrap_or_default();
+        if is_waiver(&leaf, key) {
+            let problem = format!("leaf {index} is a record of a waiver that the list of waivers lacks");
+            checked.problems.push(problem);
+        }
+    }
+    Ok(())
+}
+
+fn is_waiver(leaf: &[u8], key: &PublicKey) -> bool {
+    let envelope = Envelope::parse(leaf).ok();
+    let payload = envelope.and_then(|envelope| envelope.open(&[key]));
+    let statement = payload.and_then(|payload| Statement::read(&payload).ok());
+    statement.is_some_and(|statement| statement.predicate_type == WAIVER_TYPE)
 }
 
 fn check_head(head: &Head, key: &PublicKey, origin: &str, checked: &mut Checked) {

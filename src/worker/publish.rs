@@ -3,9 +3,12 @@
 use super::{ATTEMPTS, Gate, busy, corrupt};
 use crate::attest::statement::{self, Entered, SignerKey};
 use crate::attest::{Envelope, PAYLOAD_TYPE, SelectorKind, key::key_id, pae, sha256_hex};
+use crate::decision::{Accepted, Waived};
 use crate::facts::{Fact, Facts, SignatureFact, SignatureState, UpdateFact};
 use crate::guarantee::Guarantee;
-use crate::port::{Append, EntryRecord, EntryState, Outage, PublishedEntry, ReopenRecord, Signer, Store, Task};
+use crate::port::{
+    Append, EntryRecord, EntryState, Outage, PublishedEntry, ReopenRecord, Signer, Store, Task, WaiverRecord,
+};
 use crate::push::Oid;
 use crate::tlog::{self, Checkpoint, Head};
 use std::collections::BTreeMap;
@@ -38,6 +41,8 @@ pub(super) enum Lead {
     None,
     /// An event: its leaf and its record.
     Event(String, Box<ReopenRecord>),
+    /// Records of waivers; their leaves are their envelopes, in order.
+    Waivers(Vec<WaiverRecord>),
     /// Append nothing at all: what was to be done is done.
     Stop,
 }
@@ -59,6 +64,10 @@ pub(super) async fn publish_with<S: Store, G: Signer>(
             Lead::Event(leaf, record) => {
                 append.leaves.push(leaf.into_bytes());
                 append.reopen = Some(*record);
+            }
+            Lead::Waivers(records) => {
+                append.leaves = records.iter().map(|r| r.envelope.clone().into_bytes()).collect();
+                append.waivers = records;
             }
             Lead::None if !todo.is_empty() => {}
             Lead::None | Lead::Stop => return Ok(Vec::new()),
@@ -161,8 +170,15 @@ pub(super) fn envelope<G: Signer>(signer: &G, payload: Vec<u8>) -> Result<String
 pub(super) struct Source {
     /// The facts that were decided on.
     pub(super) facts: Facts,
+    accepted: Vec<Accepted>,
     policy_digest: String,
     decision_digest: String,
+}
+
+/// What publication needs of a stored decision.
+#[derive(serde::Deserialize)]
+struct Stored {
+    accepted: Vec<Accepted>,
 }
 
 /// The two envelopes of an entry; an entry without a commit has an empty VSA.
@@ -177,8 +193,11 @@ impl Source {
         let record = store.decision(push_id).await?;
         let record = record.ok_or_else(|| corrupt(what(), "an entry names it, the ledger lacks it"))?;
         let facts = serde_json::from_slice(&record.facts).map_err(|e| corrupt(what(), format!("its facts: {e}")))?;
+        let decision: Stored =
+            serde_json::from_slice(&record.decision).map_err(|e| corrupt(what(), format!("its decision: {e}")))?;
         Ok(Self {
             facts,
+            accepted: decision.accepted,
             policy_digest: sha256_hex(record.policy.as_bytes()),
             decision_digest: sha256_hex(&record.decision),
         })
@@ -209,6 +228,7 @@ impl Source {
             },
             policy_digest: &self.policy_digest,
             decision_digest: &self.decision_digest,
+            waivers: self.waivers(entry),
         };
         let provenance = envelope(signer, statement::provenance(&entered, gate.issuer()))?;
         let vsa = match entry.commit {
@@ -264,6 +284,12 @@ impl Source {
             _ => None,
         };
         commits.chain(tag).filter_map(good).collect()
+    }
+
+    /// The waivers that an entry needed.
+    fn waivers(&self, entry: &EntryRecord) -> &[Waived] {
+        let own = self.accepted.iter().find(|accepted| accepted.update == entry.update);
+        own.map_or(&[], |accepted| &accepted.waivers)
     }
 
     fn update(&self, entry: &EntryRecord) -> Option<&UpdateFact> {

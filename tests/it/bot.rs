@@ -1,10 +1,14 @@
 //! The bot from a webhook's bytes to what a forge shows, with a forge in this process and real git behind it.
 
+mod chat;
 mod edges;
 mod landed;
+mod mend;
 mod postgres;
 mod queue;
 mod stage;
+mod texts;
+mod whole;
 
 use lychgate::forge::CheckState;
 use lychgate::pipeline::metrics::Count;

@@ -6,7 +6,7 @@
 use crate::support::{Gate, LYCHGATE, Scratch, Signing};
 
 /// Every subcommand, in the order of the help.
-const SUBCOMMANDS: [&str; 13] = [
+const SUBCOMMANDS: [&str; 14] = [
     "init",
     "hook",
     "check",
@@ -14,6 +14,7 @@ const SUBCOMMANDS: [&str; 13] = [
     "rules",
     "verify",
     "reopen",
+    "waiver",
     "keys",
     "log",
     "settle",

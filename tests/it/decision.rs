@@ -8,6 +8,7 @@ use lychgate::facts::{
 use lychgate::finding::{Confidence, Place, Severity};
 use lychgate::guarantee::{Control, Guarantee, source_level};
 use lychgate::push::{Actor, Oid, Push, RefUpdate, Server, Timestamp, read_updates};
+use lychgate::waiver::{Approval, Ask, Target, Waiver};
 
 const POLICY: &str = r#"
 version = 1
@@ -102,6 +103,7 @@ fn facts(name: &str, old: Oid, new: Oid) -> Facts {
             secrets: vec![],
             bounds: vec![],
         }),
+        waivers: lychgate::facts::no_waivers(),
     }
 }
 
@@ -320,6 +322,122 @@ fn replay_gives_the_same_bytes() {
     }
     assert!(decision::replay("version = 9", b"{}").is_err());
     assert!(decision::replay(POLICY, b"{}").is_err());
+}
+
+const WAIVING: &str = "[waivers]\napprovers = [\"carol\"]\n";
+
+/// An active waiver for `code` at the commit of [`main_push`], approved by `by`.
+fn waiver(code: &'static str, by: &str) -> Waiver {
+    let at = |hours: i64| Timestamp::from_unix(1_800_000_000 + hours * 3_600);
+    Waiver {
+        id: "W".into(),
+        ask: Ask {
+            repository: main_push().push.repository,
+            code: code.into(),
+            target: Target::Commit(oid('c')),
+            reason: "no key yet".into(),
+            requester: "ann".into(),
+            authors: vec!["ann".into()],
+            break_glass: false,
+            change: None,
+            created: at(-1),
+            expires: at(1),
+        },
+        approvals: vec![Approval {
+            by: by.into(),
+            at: at(-1),
+        }],
+        revoked: None,
+        records: vec!["d1".into(), "d2".into()],
+    }
+}
+
+fn unsigned_push(waivers: Fact<Vec<Waiver>>) -> Facts {
+    let mut facts = main_push();
+    facts.commits[0].signature = signature(SignatureState::Unsigned);
+    facts.waivers = waivers;
+    facts
+}
+
+fn waiving() -> Policy {
+    Policy::parse("policy.toml", &format!("{POLICY}{WAIVING}")).unwrap()
+}
+
+#[test]
+fn a_waived_finding_stays_and_does_not_deny() {
+    let facts = unsigned_push(Fact::Known(vec![waiver("unsigned-commit", "carol")]));
+    let decision = decision::judge(&waiving(), &facts);
+    assert_eq!(decision.verdict, Verdict::Allow);
+    let finding = &decision.findings[0];
+    assert_eq!((finding.denies, finding.waiver.as_deref()), (false, Some("W")));
+    let accepted = &decision.accepted[0];
+    assert_eq!(accepted.waivers[0].records, ["d1", "d2"]);
+    let controls: Vec<Control> = accepted.guarantees.iter().map(|g| g.control).collect();
+    assert_eq!(
+        controls,
+        [Control::HistoryKept, Control::RefProtected, Control::SecretsScanned]
+    );
+    assert_eq!(source_level(&accepted.guarantees), 2);
+    let bytes = decision::canonical(&decision);
+    let again = decision::replay(&format!("{POLICY}{WAIVING}"), &decision::canonical(&facts));
+    assert_eq!(again.unwrap(), bytes);
+}
+
+#[test]
+fn a_waiver_that_does_not_fit_changes_nothing() {
+    let good = || waiver("unsigned-commit", "carol");
+    let mut of_another_repository = good();
+    of_another_repository.ask.repository.push('x');
+    let mut of_another_commit = good();
+    of_another_commit.ask.target = Target::Commit(oid('e'));
+    let mut over = good();
+    over.ask.expires = main_push().push.received_at;
+    let mut by_the_author = good();
+    by_the_author.approvals[0].by = "carol".into();
+    let mut unfit = vec![
+        of_another_repository,
+        of_another_commit,
+        over,
+        waiver("unknown-key", "carol"),
+        waiver("unsigned-commit", "mallory"),
+    ];
+    for waiver in unfit.drain(..) {
+        let facts = unsigned_push(Fact::Known(vec![waiver.clone()]));
+        let decision = decision::judge(&waiving(), &facts);
+        assert_eq!(codes(&decision), ["unsigned-commit"], "{waiver:?}");
+    }
+    // The approver wrote the commit, whatever the request said of its authors.
+    let mut facts = unsigned_push(Fact::Known(vec![by_the_author]));
+    facts.commits[0].author.as_mut().unwrap().email = "Carol@example.com".into();
+    assert_eq!(codes(&decision::judge(&waiving(), &facts)), ["unsigned-commit"]);
+    // Without the section nobody may approve.
+    let facts = unsigned_push(Fact::Known(vec![good()]));
+    assert_eq!(codes(&decision::judge(&policy(), &facts)), ["unsigned-commit"]);
+}
+
+#[test]
+fn waivers_that_cannot_be_read_are_an_outage_where_they_matter() {
+    let unread = || Fact::Unavailable {
+        code: "waiver-unverified".into(),
+        why: "a record is not signed".into(),
+    };
+    let decision = decision::judge(&waiving(), &unsigned_push(unread()));
+    assert_eq!(codes(&decision), ["unsigned-commit", "waiver-unverified"]);
+    let mut clean = main_push();
+    clean.waivers = unread();
+    assert_eq!(decision::judge(&waiving(), &clean).verdict, Verdict::Allow);
+}
+
+#[test]
+fn facts_of_before_there_were_waivers_replay() {
+    let facts = decision::canonical(&main_push());
+    assert!(
+        !String::from_utf8_lossy(&facts).contains("waiver"),
+        "their bytes are as they were"
+    );
+    let decision = decision::canonical(&decision::judge(&policy(), &main_push()));
+    assert!(!String::from_utf8_lossy(&decision).contains("waiver"));
+    assert_eq!(decision::replay(POLICY, &facts).unwrap(), decision);
 }
 
 #[test]

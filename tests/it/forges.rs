@@ -110,6 +110,7 @@ pub(crate) fn display(state: CheckState, annotations: usize) -> Display {
         summary: "What, where, why, remedy.".to_owned(),
         annotations: (1..).take(annotations).map(annotation).collect(),
         comment: Some("It cannot enter yet.".to_owned()),
+        answers: Vec::new(),
         at: Timestamp::from_unix(1_764_000_000),
     }
 }

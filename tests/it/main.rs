@@ -30,5 +30,6 @@ mod store;
 mod support;
 mod tidy;
 mod transport;
+mod waiver;
 mod ways;
 mod worker;

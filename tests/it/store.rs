@@ -12,7 +12,7 @@ mod crash;
 mod model;
 
 use lychgate::port::{
-    Append, DecisionRecord, EntryRecord, EntryState, Outage, PublishedEntry, ReopenRecord, Store, Task,
+    Append, DecisionRecord, EntryRecord, EntryState, Outage, PublishedEntry, ReopenRecord, Store, Task, WaiverRecord,
 };
 use lychgate::push::{Oid, RefName, RefUpdate, Timestamp};
 use lychgate::store::SqliteStore;
@@ -99,6 +99,7 @@ fn appending(size: u64, leaves: u64, entries: &[&str]) -> Append {
         }),
         published: published.collect(),
         reopen: None,
+        waivers: Vec::new(),
         tasks: Vec::new(),
     }
 }
@@ -573,6 +574,42 @@ fn a_damaged_document_is_corrupt() {
 }
 
 #[test]
+fn records_of_waivers_are_found_until_they_end_and_one_command_is_recorded_once() {
+    let place = Place::new();
+    let record = |event: &str, index: u64, expires: i64, source: Option<&str>| WaiverRecord {
+        event: event.to_owned(),
+        waiver: "w".to_owned(),
+        expires: Timestamp::from_unix(expires),
+        source: source.map(str::to_owned),
+        log_index: index,
+        envelope: format!("envelope of {event}"),
+    };
+    let first = [
+        record("a", 0, 100, Some("hub/5/change/7/comment/1#0")),
+        record("b", 1, 200, None),
+    ];
+    run(async {
+        let store = SqliteStore::open(&place.path()).await.unwrap();
+        let append = Append {
+            waivers: first.to_vec(),
+            ..appending(0, 2, &[])
+        };
+        assert!(store.append(0, &append).await.unwrap());
+        let all = async |after| store.waivers(Timestamp::from_unix(after)).await.unwrap();
+        assert_eq!(all(99).await, first);
+        assert_eq!(all(100).await, first[1..], "it ends at that second");
+        assert_eq!(all(200).await, []);
+        let again = Append {
+            waivers: vec![record("c", 2, 300, Some("hub/5/change/7/comment/1#0"))],
+            ..appending(2, 1, &[])
+        };
+        assert!(store.append(2, &again).await.is_err());
+        assert_eq!(store.head().await.unwrap().size, 2, "nothing of it stays");
+        store.append(2, &appending(2, 1, &[])).await.unwrap();
+    });
+}
+
+#[test]
 fn a_later_schema_is_not_touched() {
     let place = Place::new();
     place.sql("PRAGMA user_version = 99");
@@ -634,7 +671,7 @@ fn an_older_ledger_with_content_is_brought_up_to_date_by_whoever_comes_first() {
         store.close().await.unwrap();
         let mut raw = raw(&path).await;
         let version = sqlx::query("PRAGMA user_version").fetch_one(&mut raw).await.unwrap();
-        assert_eq!(version.get::<i64, _>(0), 4);
+        assert_eq!(version.get::<i64, _>(0), 5);
         let events = store_events(&mut raw).await;
         assert_eq!(
             events,

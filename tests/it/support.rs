@@ -116,7 +116,9 @@ impl Scratch {
             .envs([("PATH", SEARCH_PATH), ("LC_ALL", "C"), ("TZ", "UTC")])
             .env("HOME", self.path("home"))
             .env("GNUPGHOME", self.path("gnupg"))
-            .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")])
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            // Not /dev/null: `git config --global` renames a file over what this names, and root may do that there.
+            .env("GIT_CONFIG_GLOBAL", self.path("home").join(".gitconfig"))
             .envs([("GIT_TERMINAL_PROMPT", "0"), ("GIT_EDITOR", "false")])
             .envs([("GIT_AUTHOR_NAME", "Dev"), ("GIT_COMMITTER_NAME", "Dev")])
             .envs([("GIT_AUTHOR_EMAIL", EMAIL), ("GIT_COMMITTER_EMAIL", EMAIL)])
@@ -377,7 +379,8 @@ impl WorkTree<'_> {
     /// Runs a POSIX shell script in the work tree, with `$TOKEN` set; stops at the first command that fails.
     pub(crate) fn shell(&self, script: &str, token: &str) -> Run {
         let mut command = self.gate.scratch.command("sh");
-        command.current_dir(&self.folder).env("TOKEN", token);
+        let env = self.env.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        command.current_dir(&self.folder).envs(env).env("TOKEN", token);
         Run::of(command.args(["-euc", script]))
     }
 

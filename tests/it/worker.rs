@@ -1,9 +1,13 @@
 //! Publication, recovery and re-opening over a store that can be made to break at each call.
 
+mod waive;
+
 use lychgate::attest::{Action, PublicKey, Reason, SelectorKind};
 use lychgate::facts::{Ancestry, CommitFact, Fact, Facts, ScanFact, SignatureFact, SignatureState, UpdateFact};
 use lychgate::guarantee::{Control, Guarantee};
-use lychgate::port::{Append, DecisionRecord, EntryRecord, EntryState, Outage, ReopenRecord, Signer, Store, Task};
+use lychgate::port::{
+    Append, DecisionRecord, EntryRecord, EntryState, Outage, ReopenRecord, Signer, Store, Task, WaiverRecord,
+};
 use lychgate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
 use lychgate::signer::FileSigner;
 use lychgate::status::Status;
@@ -40,6 +44,7 @@ struct State {
     nodes: BTreeMap<(u8, u64), [u8; 32]>,
     head: Head,
     reopens: Vec<ReopenRecord>,
+    waivers: Vec<WaiverRecord>,
     tasks: Vec<Task>,
 }
 
@@ -107,6 +112,7 @@ impl State {
             entry.vsa = Some(published.vsa.clone());
         }
         self.reopens.extend(append.reopen.clone());
+        self.waivers.extend(append.waivers.iter().cloned());
         self.tasks.extend(append.tasks.iter().cloned());
         true
     }
@@ -216,6 +222,9 @@ impl Store for MemoryStore {
     }
     async fn reopens(&self) -> Result<Vec<ReopenRecord>, Outage> {
         self.call(|s| s.reopens.clone())
+    }
+    async fn waivers(&self, end_after: Timestamp) -> Result<Vec<WaiverRecord>, Outage> {
+        self.call(|s| s.waivers.iter().filter(|r| r.expires > end_after).cloned().collect())
     }
     async fn tasks(&self, _: u32) -> Result<Vec<(i64, Task)>, Outage> {
         self.call(|s| {
@@ -328,6 +337,7 @@ pub(crate) fn push(store: &MemoryStore, id: &str, name: &str, old: u64, new: u64
             secrets: Vec::new(),
             bounds: Vec::new(),
         }),
+        waivers: lychgate::facts::no_waivers(),
     };
     let guarantee = |control| Guarantee {
         control,
@@ -356,7 +366,7 @@ pub(crate) fn push(store: &MemoryStore, id: &str, name: &str, old: u64, new: u64
         allowed: true,
         policy: "version = 1\n".into(),
         facts: serde_json::to_vec(&facts).unwrap(),
-        decision: b"{}".to_vec(),
+        decision: b"{\"accepted\":[]}".to_vec(),
     };
     wait(store.record(&decision, std::slice::from_ref(&entry), &[], "")).unwrap();
     entry

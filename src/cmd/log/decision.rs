@@ -121,6 +121,7 @@ fn finding(finding: &Finding, out: &mut Output) {
     let kind = match (finding.cause, finding.denies) {
         (Cause::Outage, _) => "outage",
         (Cause::Work, true) => "error",
+        (Cause::Work, false) if finding.waiver.is_some() => "waived",
         (Cause::Work, false) => "advice",
     };
     out.line(format!("{kind}[{}]: {}", finding.code, printable(&finding.message)));
@@ -134,6 +135,7 @@ fn finding(finding: &Finding, out: &mut Output) {
         ("text", finding.excerpt.clone()),
         ("rule", finding.rule.clone()),
         ("fingerprint", finding.fingerprint.clone()),
+        ("waiver", finding.waiver.clone()),
         (
             "required by",
             finding

@@ -33,7 +33,7 @@ impl Ledger {
     pub fn open(repo: Option<&Path>, now: Timestamp, out: &mut Output) -> Result<Self, CommandError> {
         let home = Home::find(repo)?;
         let gate = settle::gate(&home)?;
-        let key = public_key(&home)?;
+        let key = open::public_key(&home)?;
         let runtime = open::runtime()?;
         let store = runtime.block_on(open::store(&home))?;
         let recovered = open::repository(&home, None)
@@ -139,16 +139,5 @@ pub fn full_ref(text: &str) -> Result<RefName, CommandError> {
             format!("--ref {text}: {e}"),
             "write it in full: refs/heads/main",
         )
-    })
-}
-
-fn public_key(home: &Home) -> Result<PublicKey, Outage> {
-    let path = home.attestation_public_key();
-    let pem = open::read(&path, "attestation-key-unreadable")?;
-    PublicKey::from_pem(&pem).map_err(|e| Outage {
-        code: "attestation-key-unreadable",
-        what: format!("cannot use {}", path.display()),
-        why: e.to_string(),
-        next: "run: lychgate init --check".to_owned(),
     })
 }

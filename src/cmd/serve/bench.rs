@@ -1,21 +1,24 @@
 //! Where changes are fetched and judged: the evaluator of `lychgate serve`.
 
+use super::desk;
 use super::open;
 use crate::cmd::error::CommandError;
-use crate::config::{BotConfig, Policy, RepositoryConfig};
+use crate::config::{BotConfig, Policy, RepositoryConfig, WaiverPolicy};
 use crate::decision::hex;
+use crate::finding::Cause;
 use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::mirror::{self, Fetched, Head, Mirrors, Wanted};
-use crate::pipeline::World;
 use crate::pipeline::change::{Judged, Proposal, judge};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
 use crate::pipeline::survey::{HISTORY, Survey};
+use crate::pipeline::{Waivers, World};
 use crate::port::{FetchSource, Outage};
 use crate::push::{Oid, RefName, Timestamp};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
+use crate::waiver::{Done, Order};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -65,6 +68,36 @@ impl Evaluator for Bench {
         let change = change.clone();
         self.aside(move |tools| tools.evaluate(&change, &source, now)).await
     }
+
+    fn waivers(&self, repo: &ForgeRepo) -> Result<Option<(WaiverPolicy, String)>, Outage> {
+        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
+            return Ok(None);
+        };
+        let (policy, _) = policy(config)?;
+        Ok(Some((policy.waivers, config.resource.clone())))
+    }
+
+    async fn order(
+        &self,
+        repo: &ForgeRepo,
+        order: &Order,
+        via: &str,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Done, Outage> {
+        let config = self.0.config.repository(repo).cloned().ok_or_else(|| gone(repo))?;
+        let (order, via, source) = (order.clone(), via.to_owned(), source.to_owned());
+        let work = tokio::task::spawn_blocking(move || {
+            let given = desk::Given {
+                order: &order,
+                via: &via,
+                source: Some(&source),
+                now,
+            };
+            open::runtime()?.block_on(desk::order(&config, &given))
+        });
+        work.await.unwrap_or_else(|_| Err(crashed()))
+    }
 }
 
 impl Bench {
@@ -75,14 +108,16 @@ impl Bench {
     ) -> Result<T, Unable> {
         let tools = Arc::clone(&self.0);
         let work = tokio::task::spawn_blocking(move || work(&tools));
-        work.await.unwrap_or_else(|_| {
-            Err(Unable::Outage(Outage {
-                code: "evaluation-crashed",
-                what: "an evaluation ended in the middle".to_owned(),
-                why: "a panic in its thread".to_owned(),
-                next: "report this with the log".to_owned(),
-            }))
-        })
+        work.await.unwrap_or_else(|_| Err(Unable::Outage(crashed())))
+    }
+}
+
+fn crashed() -> Outage {
+    Outage {
+        code: "evaluation-crashed",
+        what: "an evaluation ended in the middle".to_owned(),
+        why: "a panic in its thread".to_owned(),
+        next: "report this with the log".to_owned(),
     }
 }
 
@@ -174,6 +209,7 @@ impl Tools {
         let keyring = FolderKeyring::open(&config.keyring);
         // What the ledger is for a push: which keys gpgme has seen, what was scanned. It may be lost.
         let store = SqliteStore::create(&self.config.mirrors.join("verdicts.db")).await?;
+        let waivers = desk::waivers(config, now).await;
         let rules = RuleSet::builtin();
         let scanner = Scanner::new(rules, &key);
         let world = World {
@@ -184,6 +220,7 @@ impl Tools {
             rule_set: rules.digest(),
             policy: &policy,
             policy_text: &policy_text,
+            waivers: Waivers::Read(&waivers),
         };
         let kind = self.config.forges.iter().find(|forge| forge.name == change.repo.forge);
         let proposal = Proposal {
@@ -195,6 +232,12 @@ impl Tools {
         };
         let judged = judge(&world, &config.resource, &proposal, now).await;
         store.close().await?;
+        // Where something could not be read, nobody knows which commits the change has.
+        let whole = !judged.findings.iter().any(|finding| finding.cause == Cause::Outage);
+        if change.number != 0 && whole {
+            let lane = change.repo.change_lane(change.number);
+            desk::end_left_behind(config, &waivers, &lane, &judged.ids, now).await?;
+        }
         Ok(judged)
     }
 }

@@ -11,7 +11,7 @@ use crate::cmd::error::CommandError;
 use crate::cmd::home::Home;
 use crate::cmd::{open, process, settle};
 use crate::config::{BotConfig, Policy, RepositoryConfig};
-use crate::decision::{self, Decision, Verdict, canonical};
+use crate::decision::{Decision, Verdict, canonical};
 use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::forge::guard::{Landing, Protection, drift};
@@ -24,7 +24,7 @@ use crate::pipeline::change::Judged;
 use crate::pipeline::landed::{Arrival, Entered, Keeper, Own, Standing};
 use crate::pipeline::lane::Unable;
 use crate::pipeline::survey::Survey;
-use crate::pipeline::{self, World};
+use crate::pipeline::{self, Waivers, World};
 use crate::port::{EntryRecord, FetchSource, Outage, Repository, Store};
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
 use crate::scan::{RuleSet, Scanner};
@@ -41,29 +41,6 @@ pub(super) struct Custody<'a> {
     config: &'a BotConfig,
     repository: &'a RepositoryConfig,
     home: Home,
-}
-
-/// Whether the gate of a repository can be used, so that a wrong one is told at the start.
-///
-/// # Errors
-/// `gate-unreadable`, `gate-differs`, and the outages of its settings and its attestation key.
-pub(super) fn check(repository: &RepositoryConfig) -> Result<(), CommandError> {
-    let Some(home) = home(repository)? else { return Ok(()) };
-    open::signer(&home)?;
-    let settings = open::settings(&home)?;
-    if settings.resource == repository.resource {
-        return Ok(());
-    }
-    Err(CommandError::usage(
-        "gate-differs",
-        format!(
-            "{} attests {}, bot.toml says {}",
-            home.dir.display(),
-            settings.resource,
-            repository.resource
-        ),
-        "write the gate's own resource into bot.toml, or name another gate",
-    ))
 }
 
 fn home(repository: &RepositoryConfig) -> Result<Option<Home>, Outage> {
@@ -353,6 +330,7 @@ impl Custody<'_> {
         let rules = RuleSet::builtin();
         let scanner = Scanner::new(rules, &key);
         let keyring = FolderKeyring::open(&self.home.keyring());
+        let signed_by = || open::public_key(&self.home);
         let world = World {
             repository: &Own(&own),
             keyring: &keyring,
@@ -361,13 +339,14 @@ impl Custody<'_> {
             rule_set: rules.digest(),
             policy: &policy,
             policy_text: &policy_text,
+            waivers: Waivers::Ledger(&signed_by),
         };
         let push = self.push(repo, update, &landing, now)?;
         let id = push.id.clone();
         let mut facts = pipeline::facts(&world, push).await;
         facts.landing = Some(landing);
         let commits = facts.commits.len();
-        let decided = decision::judge(&policy, &facts);
+        let (facts, decided) = pipeline::judged(&world, facts).await;
         let refused = |decision: Decision| Entered {
             entry: None,
             outage: decision.outage,

@@ -10,8 +10,8 @@ use super::session::{AsApp, AsInstallation};
 use super::wire::{
     CheckRuns, Classic, CombinedStatus, Installed, LandedPull, Merged, Review, Rule, RuleSuite, Ruleset, StatusChecks,
 };
-use crate::forge::ForgeRepo;
 use crate::forge::guard::{LandedChange, Landing, Protection, RequiredCheck, Wanted, drift};
+use crate::forge::{ForgeRepo, Permission};
 use crate::forges::client::{Call, Session};
 use crate::forges::fault::{NOT_FOUND, refused};
 use crate::forges::text::NAME;
@@ -199,7 +199,7 @@ async fn change(
     let mut approved_by = Vec::new();
     for account in approvers(&reviews, &author, head) {
         // Anybody may review a public repository: only those count who could have pushed.
-        if hub.may_write(repo, &account).await? {
+        if hub.permission(repo, &account).await? >= Permission::Write {
             approved_by.push(account);
         }
     }

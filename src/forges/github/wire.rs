@@ -78,7 +78,24 @@ pub(super) struct Branch {
 
 #[derive(Deserialize)]
 pub(super) struct Permission {
-    pub(super) permission: String,
+    permission: String,
+    /// Finer than `permission`, which calls `maintain` write and `triage` read; a role of the organisation's own
+    /// has any name, and then only `permission` says what it may.
+    #[serde(default)]
+    role_name: Option<String>,
+}
+
+impl Permission {
+    pub(super) fn meaning(&self) -> crate::forge::Permission {
+        use crate::forge::Permission;
+        match (self.permission.as_str(), self.role_name.as_deref()) {
+            ("admin", _) => Permission::Admin,
+            ("write", Some("maintain")) => Permission::Maintain,
+            ("write", _) => Permission::Write,
+            ("read", _) => Permission::Read,
+            _ => Permission::None,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lychgate::forge::ForgeKind;
+use lychgate::forge::{ForgeEvent, ForgeKind};
 use lychgate::push::Timestamp;
 use lychgate::webhook::{read, verify};
 use secrecy::SecretString;
@@ -31,5 +31,8 @@ fuzz_target!(|input: (u8, u8, String, Vec<u8>)| {
     if let Ok(incoming) = read(kind, "hub", &headers, &body) {
         assert!(incoming.delivery.len() <= 128);
         assert!(incoming.event.lane("hub").len() < 2000);
+        if let ForgeEvent::Command { text, .. } = &incoming.event {
+            let _ = lychgate::chat::parse(text);
+        }
     }
 });

@@ -52,6 +52,7 @@ fn display(number: u64, evaluation: &str) -> Display {
         summary: String::new(),
         annotations: Vec::new(),
         comment: None,
+        answers: Vec::new(),
         at: at(0),
     }
 }

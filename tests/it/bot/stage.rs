@@ -3,9 +3,9 @@
 use crate::support::{Gate, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
-use lychgate::config::BotConfig;
+use lychgate::config::{BotConfig, Settings};
 use lychgate::forge::guard::{LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted};
-use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo};
+use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Permission};
 use lychgate::mirror::Mirrors;
 use lychgate::pipeline::lane::{Bot, Breaker, Journal};
 use lychgate::pipeline::metrics::Metrics;
@@ -40,7 +40,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// Runs a test on a stage of its own, on one thread.
 pub(crate) fn run(test: impl AsyncFnOnce(Stage)) {
-    run_on(config, test);
+    run_on(|gate| config(gate, "acme/pay"), test);
 }
 
 /// Runs a test on a stage whose gate keeps a ledger of what lands.
@@ -97,6 +97,7 @@ pub(crate) fn repo() -> ForgeRepo {
 struct State {
     changes: BTreeMap<u64, Change>,
     shown: Vec<Display>,
+    permissions: BTreeMap<String, Permission>,
     url: String,
     broken: bool,
     protection: Protection,
@@ -117,6 +118,11 @@ pub(crate) struct FakeForge {
 impl FakeForge {
     pub(crate) fn set_head(&self, number: u64, head: Oid) {
         self.state.lock().unwrap().changes.get_mut(&number).unwrap().head_oid = head;
+    }
+
+    pub(crate) fn permit(&self, account: &str, permission: Permission) {
+        let mut state = self.state.lock().unwrap();
+        state.permissions.insert(account.to_owned(), permission);
     }
 
     pub(crate) fn break_source(&self, broken: bool) {
@@ -212,8 +218,8 @@ impl Forge for FakeForge {
         self.answer(|_| vec![repo()])
     }
 
-    async fn may_write(&self, _: &ForgeRepo, _: &str) -> Result<bool, ForgeError> {
-        self.answer(|_| true)
+    async fn permission(&self, _: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
+        self.answer(|state| state.permissions.get(account).copied().unwrap_or(Permission::Write))
     }
 
     async fn fetch_source(&self, _: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
@@ -243,7 +249,9 @@ impl Forge for FakeForge {
                 return false;
             }
             // Absolute: what is shown already is not shown again.
-            if !state.shown.iter().any(|known| known.evaluation == display.evaluation) {
+            let mut known = state.shown.iter().rev();
+            let same = known.find(|known| known.evaluation == display.evaluation);
+            if same.is_none_or(|known| known.answers != display.answers) {
                 state.shown.push(display.clone());
             }
             true
@@ -323,7 +331,7 @@ impl Stage {
         let config = config(&gate);
         let store = gate.scratch.path("bot.db");
         let lines = Arc::new(Mutex::new(String::new()));
-        let bot = Arc::new(bot(&store, &config, &forge, &lines).await);
+        let bot = Arc::new(bot(&store, &config, forge.clone(), &lines).await);
         let (_stop, stop) = watch::channel(false);
         Self {
             gate,
@@ -340,7 +348,31 @@ impl Stage {
 
     /// A bot as another process would have it, on the same store.
     pub(crate) async fn second_process(&self) -> TestBot {
-        bot(&self.store, &self.config, &self.forge, &self.lines).await
+        bot(&self.store, &self.config, self.forge.clone(), &self.lines).await
+    }
+
+    /// A bot at another forge, which calls the repository `name`.
+    pub(crate) async fn bot_at<F: Forge>(&self, forge: F, name: &str) -> Bot<SqliteStore, F, Bench> {
+        let lines = format!("gate = \"{}\"\n", self.gate.bare.display());
+        bot(
+            &self.store,
+            &configured_as(&self.gate, name, &lines),
+            forge,
+            &self.lines,
+        )
+        .await
+    }
+
+    /// Where the forge's repository can be fetched.
+    pub(crate) fn url(&self) -> String {
+        self.forge.state.lock().unwrap().url.clone()
+    }
+
+    /// Makes a branch at the base; gives the base.
+    pub(crate) fn branch(&self, name: &str) -> String {
+        let work = self.tree();
+        work.push(&[&format!("{}:refs/heads/{name}", self.base)]).ok();
+        self.base.clone()
     }
 
     pub(crate) fn tree(&self) -> WorkTree<'_> {
@@ -368,7 +400,13 @@ impl Stage {
         head
     }
 
-    /// Opens a change whose head is there.
+    /// Opens a change at a commit that the forge's repository has, or moves it there.
+    pub(crate) fn change_at(&self, number: u64, head: Oid) {
+        self.point(number, head);
+        self.propose_head(number, head);
+    }
+
+    /// Tells the API about a change.
     pub(crate) fn propose_head(&self, number: u64, head: Oid) {
         let base: Oid = self.base.parse().unwrap();
         let change = Change {
@@ -467,30 +505,39 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
     head.parse().unwrap()
 }
 
-fn config(gate: &Gate) -> BotConfig {
+fn config(gate: &Gate, name: &str) -> BotConfig {
     let home = gate.bare.join("lychgate");
     let home = home.display();
-    configured(
-        gate,
-        &format!("policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n"),
-    )
+    let lines = format!("policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n");
+    configured_as(gate, name, &lines)
 }
 
 /// A configuration with these lines about the repository.
 pub(crate) fn configured(gate: &Gate, lines: &str) -> BotConfig {
+    configured_as(gate, "acme/pay", lines)
+}
+
+fn configured_as(gate: &Gate, name: &str, lines: &str) -> BotConfig {
     let home = gate.bare.join("lychgate");
+    let settings = std::fs::read_to_string(home.join("gate.toml")).unwrap();
+    let resource = Settings::parse("gate.toml", &settings).unwrap().resource;
     let (home, here) = (home.display(), gate.scratch.path("").display().to_string());
     let text = format!(
         "store = \"{here}bot.db\"\nmirrors = \"{here}mirrors\"\nfingerprint_key = \"{home}/fingerprint.key\"\n\
          [[forge]]\nname = \"hub\"\nkind = \"github\"\napi = \"https://api.example.com\"\napp_id = 1\n\
          key_file = \"{here}key\"\nwebhook_secret_files = [\"{here}secret\"]\n\
-         [[repository]]\nforge = \"hub\"\nname = \"acme/pay\"\nresource = \"git+https://example.com/acme/pay\"\n\
+         [[repository]]\nforge = \"hub\"\nname = \"{name}\"\nresource = \"{resource}\"\n\
          {lines}"
     );
     BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lines: &Arc<Mutex<String>>) -> TestBot {
+async fn bot<F: Forge>(
+    store: &std::path::Path,
+    config: &BotConfig,
+    forge: F,
+    lines: &Arc<Mutex<String>>,
+) -> Bot<SqliteStore, F, Bench> {
     std::fs::create_dir_all(&config.mirrors).unwrap();
     let lines = Arc::clone(lines);
     let journal: Journal = Arc::new(move |what, fields| {
@@ -499,7 +546,7 @@ async fn bot(store: &std::path::Path, config: &BotConfig, forge: &FakeForge, lin
     });
     Bot {
         queue: Arc::new(SqliteStore::create(store).await.unwrap()),
-        forges: BTreeMap::from([("hub".to_owned(), (forge.clone(), Breaker::default()))]),
+        forges: BTreeMap::from([("hub".to_owned(), (forge, Breaker::default()))]),
         evaluator: Bench::new(Mirrors::new(&config.mirrors, 1 << 30), config.clone()),
         clock: now,
         journal,
@@ -519,23 +566,29 @@ pub(crate) struct Client {
 impl Client {
     /// Delivers a signed body about a change; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
-        self.deliver("pull_request", body, delivery).await
+        self.post_as("pull_request", body, delivery).await
     }
 
-    /// Delivers a signed body; gives the status.
-    pub(crate) async fn deliver(&self, event: &str, body: &str, delivery: &str) -> u16 {
+    /// Delivers a signed body of another event than a change's.
+    pub(crate) async fn post_as(&self, event: &str, body: &str, delivery: &str) -> u16 {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
         mac.update(body.as_bytes());
         let digits: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        self.request("/hooks/hub", event, body, delivery, Some(&format!("sha256={digits}")))
+        let signature = format!("sha256={digits}");
+        self.send_as(event, "/hooks/hub", body, delivery, Some(&signature))
             .await
     }
 
-    pub(crate) async fn send(&self, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
-        self.request(path, "pull_request", body, delivery, signature).await
+    /// As [`Client::post_as`].
+    pub(crate) async fn deliver(&self, event: &str, body: &str, delivery: &str) -> u16 {
+        self.post_as(event, body, delivery).await
     }
 
-    async fn request(&self, path: &str, event: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
+    pub(crate) async fn send(&self, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
+        self.send_as("pull_request", path, body, delivery, signature).await
+    }
+
+    async fn send_as(&self, event: &str, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {
         let signature = signature.map_or(String::new(), |s| format!("X-Hub-Signature-256: {s}\r\n"));
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\

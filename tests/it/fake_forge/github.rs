@@ -189,7 +189,12 @@ impl GitHubBrain {
             }
             ("GET", ["collaborators", user, "permission"]) => match self.writers.get(*user) {
                 None => Reply::refuse(404, "Not Found"),
-                Some(permission) => Reply::new(200, self.like("permission", json!({ "permission": permission }))),
+                // As GitHub has it: `permission` calls the finer roles by the coarser ones.
+                Some(role) => {
+                    let permission = if role == "maintain" { "write" } else { role.as_str() };
+                    let body = json!({ "permission": permission, "role_name": role });
+                    Reply::new(200, self.like("permission", body))
+                }
             },
             ("GET", ["commits", sha, "check-runs"]) => {
                 let name = seen.parameter("check_name");

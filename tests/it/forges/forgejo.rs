@@ -5,7 +5,7 @@ use super::{all_signed, display, hasty, head, later, other_head, refused, repo, 
 use crate::fake_forge::forgejo::ForgejoBrain;
 use crate::fake_forge::{Fake, Reply, Trouble};
 use axum::http::Method;
-use lychgate::forge::CheckState;
+use lychgate::forge::{CheckState, Permission};
 use lychgate::forges::Forgejo;
 use lychgate::port::Forge;
 use lychgate::push::Timestamp;
@@ -120,8 +120,8 @@ fn forgejos_own_swagger_accepts_adapter_and_fake() {
             (change.base_oid.to_string(), change.head_oid.to_string()),
             ("b".repeat(40), head())
         );
-        assert!(hub.may_write(&repo(), "ann").await.unwrap());
-        assert!(!hub.may_write(&repo(), "eve").await.unwrap());
+        assert_eq!(hub.permission(&repo(), "ann").await.unwrap(), Permission::Admin);
+        assert_eq!(hub.permission(&repo(), "eve").await.unwrap(), Permission::Read);
         for state in [
             CheckState::Pending,
             CheckState::Error,

@@ -4,7 +4,7 @@ use super::{all_signed, bodies, display, github, hasty, head, hub_at, later, oth
 use crate::fake_forge::github::REPO;
 use crate::fake_forge::{Reply, Trouble};
 use axum::http::Method;
-use lychgate::forge::CheckState;
+use lychgate::forge::{CheckState, Permission};
 use lychgate::forges::github::action;
 use lychgate::port::Forge;
 use lychgate::push::Timestamp;
@@ -176,6 +176,17 @@ fn the_sticky_comment_is_updated_folded_and_never_anothers() {
         hub.show(&display).await.unwrap();
         assert_eq!(bodies(&fake)[0], format!("{marker}\nStill not."));
         display.comment = None;
+        for state in [CheckState::Pending, CheckState::Error] {
+            display.state = state;
+            hub.show(&display).await.unwrap();
+            let found = format!("{marker}\nStill not.");
+            assert_eq!(
+                bodies(&fake)[0],
+                found,
+                "what was found before stands until the next verdict"
+            );
+        }
+        display.state = CheckState::Failure;
         hub.show(&display).await.unwrap();
         let folded = bodies(&fake);
         assert_eq!(
@@ -327,7 +338,8 @@ fn a_change_is_read_with_the_base_where_it_stands() {
 #[test]
 fn who_may_write_is_asked_of_the_forge() {
     let fake = github();
-    for (who, what) in [("ann", "admin"), ("ben", "write"), ("eve", "read")] {
+    let known = [("ann", "admin"), ("mia", "maintain"), ("ben", "write"), ("eve", "read")];
+    for (who, what) in known {
         fake.brain
             .lock()
             .unwrap()
@@ -337,13 +349,14 @@ fn who_may_write_is_asked_of_the_forge() {
     wait(async {
         let hub = hub_at(&fake.url, hasty());
         for (who, may) in [
-            ("ann", true),
-            ("ben", true),
-            ("eve", false),
-            ("nobody", false),
-            ("../../x", false),
+            ("ann", Permission::Admin),
+            ("mia", Permission::Maintain),
+            ("ben", Permission::Write),
+            ("eve", Permission::Read),
+            ("nobody", Permission::None),
+            ("../../x", Permission::None),
         ] {
-            assert_eq!(hub.may_write(&repo(), who).await.unwrap(), may, "{who}");
+            assert_eq!(hub.permission(&repo(), who).await.unwrap(), may, "{who}");
         }
     });
 }

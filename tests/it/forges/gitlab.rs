@@ -4,7 +4,7 @@ use super::{all_signed, display, hasty, head, later, other_head, refused, repo, 
 use crate::fake_forge::gitlab::GitlabBrain;
 use crate::fake_forge::{Fake, Reply, Trouble};
 use axum::http::Method;
-use lychgate::forge::CheckState;
+use lychgate::forge::{CheckState, Permission};
 use lychgate::forges::Gitlab;
 use lychgate::port::Forge;
 
@@ -91,7 +91,7 @@ fn what_is_asked_is_answered() {
         .heads
         .extend((1..=250).map(|number| (number, head())));
     fake.brain.lock().unwrap().merged.insert(8, "d".repeat(40));
-    for (who, id, level) in [("ann", 40, 40), ("eve", 20, 20)] {
+    for (who, id, level) in [("ann", 40, 40), ("dev", 30, 30), ("eve", 20, 20)] {
         fake.brain.lock().unwrap().members.insert(who.to_owned(), (id, level));
     }
     wait(async {
@@ -104,8 +104,13 @@ fn what_is_asked_is_answered() {
             (merged.open, merged.merged_as.unwrap().to_string()),
             (false, "d".repeat(40))
         );
-        for (who, may) in [("ann", true), ("eve", false), ("nobody", false)] {
-            assert_eq!(hub.may_write(&repo(), who).await.unwrap(), may, "{who}");
+        for (who, may) in [
+            ("ann", Permission::Maintain),
+            ("dev", Permission::Write),
+            ("eve", Permission::Read),
+            ("nobody", Permission::None),
+        ] {
+            assert_eq!(hub.permission(&repo(), who).await.unwrap(), may, "{who}");
         }
         assert_eq!(hub.repositories().await.unwrap()[0].full_name, "acme/tools/widget");
         let source = hub.fetch_source(&repo(), Some(7)).await.unwrap();

@@ -7,7 +7,7 @@ use super::{display, hasty, head, hub_at, repo, wait};
 use crate::fake_forge::Fake;
 use crate::fake_forge::github::GitHubBrain;
 use crate::support::free_port;
-use lychgate::forge::CheckState;
+use lychgate::forge::{CheckState, Permission};
 use lychgate::port::Forge;
 use lychgate::push::Timestamp;
 use serde_json::json;
@@ -116,7 +116,7 @@ fn githubs_own_specification_accepts_adapter_and_fake() {
         asked.installation = None;
         assert_eq!(hub.change(&asked, 7).await.unwrap().head_oid.to_string(), head());
         assert_eq!(hub.open_changes(&repo()).await.unwrap().len(), 120);
-        assert!(hub.may_write(&repo(), "ann").await.unwrap());
+        assert_eq!(hub.permission(&repo(), "ann").await.unwrap(), Permission::Admin);
         let states = [
             CheckState::Pending,
             CheckState::Failure,

@@ -5,12 +5,14 @@ use super::home::Home;
 use crate::attest::PublicKey;
 use crate::config::{Policy, PolicyError, Settings, render_errors};
 use crate::decision::POLICY_FILE;
+use crate::finding::Confidence;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::port::Outage;
-use crate::scan::FingerprintKey;
+use crate::scan::{FingerprintKey, RuleSet, Scanner};
 use crate::signer::FileSigner;
 use crate::store::SqliteStore;
+use crate::waiver::Order;
 use secrecy::SecretBox;
 use std::path::{Path, PathBuf};
 
@@ -155,4 +157,18 @@ pub fn public_key(home: &Home) -> Result<PublicKey, Outage> {
         why: e.to_string(),
         next: "run: lychgate init --check".to_owned(),
     })
+}
+
+/// Whether the reasons of an order hold what looks like a secret: they would stand in comments and in the log.
+///
+/// # Errors
+/// `fingerprint-key-unreadable`.
+pub fn has_secret(order: &Order, home: &Home) -> Result<bool, Outage> {
+    let reasons = order.reasons().concat();
+    if reasons.is_empty() {
+        return Ok(false);
+    }
+    let key = fingerprint_key(&home.fingerprint_key())?;
+    let found = Scanner::new(RuleSet::builtin(), &key).scan(reasons.as_bytes());
+    Ok(found.iter().any(|each| each.confidence >= Confidence::Medium))
 }

@@ -196,6 +196,9 @@ impl Office<'_> {
     }
 
     fn record(&self, order: &Order, out: &mut Output) -> Result<Outcome, CommandError> {
+        if open::has_secret(order, &self.ledger.home)? {
+            return Err(refused(&Refusal::SecretInReason));
+        }
         let signer = self.ledger.signer()?;
         let desk = Desk {
             store: &self.ledger.store,
@@ -238,7 +241,8 @@ impl Office<'_> {
 
 fn refused(refusal: &Refusal) -> CommandError {
     let next = match refusal {
-        Refusal::Unknown(_) | Refusal::Over(..) => "list them: lychgate waiver list --all",
+        Refusal::Unknown | Refusal::Over(..) => "list them: lychgate waiver list --all",
+        Refusal::SecretInReason => "revoke that secret if it is one, and give another --reason",
         Refusal::Reason => "give --reason with one line that says why",
         Refusal::TooLong(_) => "ask for less: --days N",
         Refusal::NotWaivable(_) | Refusal::Never(_) | Refusal::NobodyApproves(_) => {

@@ -4,6 +4,7 @@
 //! people wrote stands in code spans, where no Markdown, mention or HTML works.
 
 use super::change::{adapted, code, count, place};
+use crate::chat::Command;
 use crate::config::WaiverPolicy;
 use crate::finding::Finding;
 use crate::forge::{Answer, Permission};
@@ -87,6 +88,30 @@ pub(super) fn section(answers: &[Answer]) -> String {
     text
 }
 
+fn meaning(code: &str) -> Option<&'static str> {
+    MEANINGS
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, meaning)| *meaning)
+}
+
+/// What was asked, as the answer repeats it: only words that are ours, for people paste what they have in their
+/// clipboard.
+pub fn asked(command: &Command) -> String {
+    let known = |code: &str| meaning(code).map_or("…".to_owned(), |_| code.to_owned());
+    match command {
+        Command::Recheck => "/lychgate recheck".to_owned(),
+        Command::Explain(code) => format!("/lychgate explain {}", known(code)),
+        Command::Waive { code, break_glass, .. } => {
+            let word = if *break_glass { "break-glass" } else { "waive" };
+            format!("/lychgate {word} {} …", known(code.as_deref().unwrap_or_default()))
+        }
+        Command::Approve(id) if ulid::Ulid::from_string(id).is_ok() => format!("/lychgate approve {id}"),
+        Command::Approve(_) => "/lychgate approve …".to_owned(),
+        Command::Unknown => "/lychgate …".to_owned(),
+    }
+}
+
 /// To a command that we do not know.
 pub fn unknown() -> &'static str {
     "Lychgate knows these commands:\n\n\
@@ -105,7 +130,7 @@ pub fn rechecked() -> &'static str {
 ///
 /// * `merge_base`: the last commit that stays when the change is made anew.
 pub fn explained(wanted: &str, findings: &[Finding], merge_base: Option<Oid>) -> String {
-    let Some((_, meaning)) = MEANINGS.iter().find(|(known, _)| *known == wanted) else {
+    let Some(meaning) = meaning(wanted) else {
         let mut known: Vec<String> = findings.iter().map(|finding| code(&finding.code)).collect();
         known.dedup();
         let here = if known.is_empty() {
@@ -113,7 +138,7 @@ pub fn explained(wanted: &str, findings: &[Finding], merge_base: Option<Oid>) ->
         } else {
             known.join(", ")
         };
-        return format!("There is no code {}. Found in this change: {here}.", code(wanted));
+        return format!("There is no such code. Found in this change: {here}.");
     };
     let mut text = format!("**{wanted}**: {meaning}.\n\n");
     let found: Vec<&Finding> = findings.iter().filter(|finding| finding.code == wanted).collect();

@@ -18,9 +18,6 @@ use crate::waiver::{Done, Order, Subject, Terms, Waiver};
 /// Most answers that a comment keeps: the newest ones.
 const MOST_ANSWERS: usize = 5;
 
-/// Most characters of what was asked, as the answer repeats it.
-const MOST_ASKED: usize = 200;
-
 /// A command as it came.
 #[derive(Debug, Clone)]
 pub(super) struct Given<'a> {
@@ -31,14 +28,14 @@ pub(super) struct Given<'a> {
     /// `comment 55` or `button 9`: unique in the change.
     pub(super) source: String,
     pub(super) command: Command,
-    /// What was written or pressed, for the answer.
-    pub(super) text: String,
+    /// What was written or pressed, as the answer repeats it.
+    pub(super) asked: String,
 }
 
 impl<'a> Given<'a> {
     /// The command that an event is, if it is one of a known change.
     pub(super) fn of(event: &'a ForgeEvent) -> Option<Self> {
-        let (repo, number, by, source, command, text) = match event {
+        let (repo, number, by, source, command, button) = match event {
             ForgeEvent::Command {
                 repo,
                 number,
@@ -47,14 +44,7 @@ impl<'a> Given<'a> {
                 text,
             } => {
                 let source = format!("comment {comment}");
-                (
-                    repo,
-                    *number,
-                    by,
-                    source,
-                    chat::parse(text),
-                    format!("/lychgate {text}"),
-                )
+                (repo, *number, by, source, chat::parse(text), None)
             }
             ForgeEvent::Pressed {
                 repo,
@@ -65,10 +55,13 @@ impl<'a> Given<'a> {
                 ..
             } => {
                 let source = format!("button {button} {run}");
-                let text = format!("the button {button}");
-                (repo, (*number)?, by, source, chat::pressed(button), text)
+                (repo, (*number)?, by, source, chat::pressed(button), Some(button))
             }
             _ => return None,
+        };
+        let asked = match button {
+            Some(button) => format!("the button {button}"),
+            None => answer::asked(&command),
         };
         Some(Self {
             repo,
@@ -76,7 +69,7 @@ impl<'a> Given<'a> {
             by,
             source,
             command,
-            text,
+            asked,
         })
     }
 }
@@ -111,14 +104,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let answer = Answer {
             source: given.source.clone(),
             by: given.by.to_owned(),
-            asked: given
-                .text
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(MOST_ASKED)
-                .collect(),
+            asked: given.asked.clone(),
             text,
         };
         let mut answers = kept;

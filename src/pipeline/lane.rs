@@ -53,7 +53,7 @@ pub enum Unable {
 
 /// Fetches and judges; the one who knows the repositories' policies.
 pub trait Evaluator: Keeper {
-    /// Digest of what a head is judged by (policy and rules), 16 hex digits, and the policy's own first digits;
+    /// Digest of what a head is judged by (policy, rules, waivers in effect), 16 hex digits, and the policy's own first digits;
     /// `None` for a repository that is not in the configuration.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ pub trait Evaluator: Keeper {
 /// By what a head is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
-    /// Digest of policy and rules, 16 hex digits.
+    /// Digest of policy, rules and waivers in effect, 16 hex digits.
     pub all: String,
     /// First 12 digits of the policy's digest, for people.
     pub policy: String,

@@ -44,6 +44,17 @@ pub enum Done {
     Refused(Refusal),
 }
 
+impl Order {
+    /// What people wrote in it, and what will be published.
+    pub fn reasons(&self) -> Vec<&str> {
+        match self {
+            Self::Ask { asks, .. } => asks.iter().map(|ask| ask.reason.as_str()).collect(),
+            Self::Approve { .. } => Vec::new(),
+            Self::Revoke { reason, .. } => vec![reason],
+        }
+    }
+}
+
 /// One record to make, its ids and digests still to be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -142,8 +153,7 @@ fn approve(policy: &WaiverPolicy, waiver: &Waiver, by: &str, now: Timestamp) -> 
 
 /// A waiver by its id.
 fn find<'a>(existing: &'a [Waiver], id: &str) -> Result<&'a Waiver, Refusal> {
-    let unknown = || Refusal::Unknown(id.chars().filter(|c| !c.is_control()).take(64).collect());
-    existing.iter().find(|waiver| waiver.id == id).ok_or_else(unknown)
+    existing.iter().find(|waiver| waiver.id == id).ok_or(Refusal::Unknown)
 }
 
 fn alive(waiver: &Waiver, policy: &WaiverPolicy, now: Timestamp) -> Result<(), Refusal> {

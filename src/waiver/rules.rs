@@ -77,9 +77,12 @@ pub enum Refusal {
     /// The reason is missing or unfit.
     #[error("a reason is one line of 1 to 256 characters")]
     Reason,
-    /// No such waiver.
-    #[error("there is no waiver {0}")]
-    Unknown(String),
+    /// The reason would publish what it shall not.
+    #[error("the reason holds what looks like a secret; say why without it")]
+    SecretInReason,
+    /// No such waiver. Not repeated: people paste what they have in their clipboard.
+    #[error("there is no such waiver")]
+    Unknown,
     /// It is over.
     #[error("the waiver {0} is {1} already")]
     Over(String, &'static str),
@@ -95,7 +98,8 @@ impl Refusal {
             Self::OwnRequest(_) | Self::OwnWork(_) => "approver-is-author",
             Self::Twice(_) => "approved-already",
             Self::Reason => "invalid-reason",
-            Self::Unknown(_) => "unknown-waiver",
+            Self::SecretInReason => "secret-in-reason",
+            Self::Unknown => "unknown-waiver",
             Self::Over(..) => "waiver-over",
         }
     }

@@ -263,6 +263,9 @@ fn it_waits_for_an_approver_and_ends_by_a_revocation() {
     gate.ask(&["waiver", "grant", &id, "--approver", &account])
         .refused("not-an-approver");
     gate.ask(&["waiver", "grant", &id, "--approver", "carol"]).ok();
+    let pasted = format!("the token is {}", token(73));
+    gate.ask(&["waiver", "revoke", &id, "--reason", &pasted])
+        .refused("secret-in-reason");
     gate.ask(&["waiver", "revoke", &id, "--reason", "the key came"]).ok();
     dev.push(&["main"]).refused("unsigned-commit");
     gate.ask(&["waiver", "grant", &id, "--approver", "dave"])

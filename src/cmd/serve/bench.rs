@@ -3,6 +3,7 @@
 use super::desk;
 use super::open;
 use crate::cmd::error::CommandError;
+use crate::cmd::process;
 use crate::config::{BotConfig, Policy, RepositoryConfig, WaiverPolicy};
 use crate::decision::hex;
 use crate::finding::Cause;
@@ -55,7 +56,9 @@ impl Evaluator for Bench {
         let (policy, _) = policy(config)?;
         // The mode is part of it, so that each head gets its verdict again once it is enforced.
         let mode = if config.report_only { " report" } else { "" };
-        let text = format!("{} {}{mode}", policy.digest, RuleSet::builtin().digest());
+        // A waiver that begins or ends makes old verdicts out of date, as another policy does.
+        let loosened = desk::in_effect(config, &policy.waivers, process::now());
+        let text = format!("{} {}{loosened}{mode}", policy.digest, RuleSet::builtin().digest());
         Ok(Some(Stamp {
             all: hex(&Sha256::digest(text.as_bytes()))[..16].to_owned(),
             policy: policy.digest.chars().take(12).collect(),

@@ -7,13 +7,13 @@ use crate::attest::PublicKey;
 use crate::cmd::error::CommandError;
 use crate::cmd::home::Home;
 use crate::cmd::{process, settle};
-use crate::config::RepositoryConfig;
+use crate::config::{RepositoryConfig, WaiverPolicy};
 use crate::facts::{Fact, no_waivers};
 use crate::port::Outage;
 use crate::push::{Oid, Timestamp};
 use crate::signer::FileSigner;
 use crate::store::SqliteStore;
-use crate::waiver::{Done, Order, Target, Waiver};
+use crate::waiver::{Done, Order, Refusal, Standing, Target, Waiver};
 use crate::worker::Gate;
 use crate::worker::waive::{self, Desk, Ordered};
 
@@ -30,6 +30,7 @@ pub(super) struct Given<'a> {
 
 /// An opened gate.
 struct Opened {
+    home: Home,
     store: SqliteStore,
     signer: FileSigner,
     gate: Gate,
@@ -52,6 +53,7 @@ async fn opened(config: &RepositoryConfig) -> Result<Opened, Outage> {
         signer: open::signer(&home)?,
         gate: settle::gate(&home)?,
         key: open::public_key(&home)?,
+        home,
     })
 }
 
@@ -88,10 +90,38 @@ pub(super) async fn waivers(config: &RepositoryConfig, now: Timestamp) -> Fact<V
     };
     match read.await {
         Ok(all) => Fact::Known(all),
-        Err(outage) => Fact::Unavailable {
-            code: outage.code.to_owned(),
-            why: outage.to_string(),
-        },
+        Err(outage) => unread(&outage),
+    }
+}
+
+/// The ids of the waivers that have effect now, as a text; empty where there are none.
+///
+/// Synchronous, since it belongs to what a verdict is stamped with: read by a thread of its own, in about a
+/// millisecond, for the caller may be in an asynchronous one.
+pub(super) fn in_effect(config: &RepositoryConfig, policy: &WaiverPolicy, now: Timestamp) -> String {
+    if config.gate.is_none() {
+        return String::new();
+    }
+    let read = || match open::runtime() {
+        Ok(runtime) => runtime.block_on(waivers(config, now)),
+        Err(outage) => unread(&outage),
+    };
+    let read = std::thread::scope(|scope| scope.spawn(read).join());
+    match read {
+        Ok(Fact::Known(all)) => all
+            .iter()
+            .filter(|waiver| waiver.standing(policy, now) == Standing::Active)
+            .map(|waiver| format!(" {}", waiver.id))
+            .collect(),
+        // No verdict of a time when they could be read is one of now.
+        Ok(Fact::Unavailable { .. }) | Err(_) => " unread".to_owned(),
+    }
+}
+
+fn unread(outage: &Outage) -> Fact<Vec<Waiver>> {
+    Fact::Unavailable {
+        code: outage.code.to_owned(),
+        why: outage.to_string(),
     }
 }
 
@@ -101,6 +131,9 @@ pub(super) async fn waivers(config: &RepositoryConfig, now: Timestamp) -> Fact<V
 /// `no-ledger`; the outages of policy, store and signer.
 pub(super) async fn order(config: &RepositoryConfig, given: &Given<'_>) -> Result<Done, Outage> {
     let opened = opened(config).await?;
+    if open::has_secret(given.order, &opened.home)? {
+        return Ok(Done::Refused(Refusal::SecretInReason));
+    }
     let (policy, _) = policy(config)?;
     let desk = Desk {
         store: &opened.store,

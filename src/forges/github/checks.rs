@@ -38,9 +38,11 @@ pub(super) fn assert_whole(display: &Display) -> Result<(), ForgeError> {
 pub(super) async fn show_run(session: &AsInstallation<'_>, app: u64, display: &Display) -> Result<(), ForgeError> {
     let at = path::repo(&display.repo)?;
     let runs = runs(session, &at, app, display).await?;
+    // Only the newest counts: GitHub shows that one. An older run that says the same was overtaken, by a look that
+    // began anew or by another verdict, and must be said again.
     let same = runs
-        .iter()
-        .find(|run| run.external_id.as_deref() == Some(&display.evaluation));
+        .first()
+        .filter(|run| run.external_id.as_deref() == Some(&display.evaluation));
     if same.is_some_and(|run| shows(run, display)) {
         return Ok(());
     }

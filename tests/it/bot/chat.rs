@@ -3,7 +3,7 @@
 use super::stage::{Stage, opened, run_kept as run};
 use crate::support::token;
 use lychgate::forge::{CheckState, Display, Permission};
-use lychgate::push::Oid;
+use lychgate::push::{Oid, Timestamp};
 use serde_json::Value;
 
 /// A webhook's body: somebody wrote a comment on change 7.
@@ -211,6 +211,44 @@ fn the_hook_honours_what_was_approved_at_the_forge() {
 }
 
 #[test]
+fn what_is_granted_or_ended_in_the_shell_reaches_the_change_by_the_sweep() {
+    run(async |stage: Stage| {
+        staffed(&stage);
+        let head = stage.propose(7, "a.txt", false);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let grant = [
+            "waiver",
+            "grant",
+            "--code",
+            "unsigned-commit",
+            "--commit",
+            &head.to_string(),
+            "--reason",
+            "no key",
+        ];
+        let who = ["--author", "dev", "--requester", "dev", "--approver", "carol"];
+        stage.gate.ask(&[&grant[..], &who].concat()).ok();
+        let swept = async || {
+            assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
+            stage.settle().await;
+            stage.verdicts().pop().unwrap().state
+        };
+        assert_eq!(swept().await, CheckState::Success);
+        let shown = stage.shown().len();
+        swept().await;
+        assert_eq!(stage.shown().len(), shown, "a verdict of now is left alone");
+        let id = waivers(&stage)[0]["id"].as_str().unwrap().to_owned();
+        stage
+            .gate
+            .ask(&["waiver", "revoke", &id, "--reason", "the key came"])
+            .ok();
+        assert_eq!(swept().await, CheckState::Failure, "green no longer than its waiver");
+    });
+}
+
+#[test]
 fn break_glass_takes_two_at_the_forge_too() {
     run(async |stage: Stage| {
         staffed(&stage);
@@ -297,6 +335,32 @@ fn codes_are_explained_and_unknown_words_are_answered() {
             answers.push_str(&format!("> {text}\n\n{}\n\n", last_answer(&shown)));
         }
         insta::assert_snapshot!("answers", masked(&answers));
+        assert!(waivers(&stage).is_empty());
+    });
+}
+
+#[test]
+fn a_secret_that_somebody_pastes_into_a_command_goes_nowhere() {
+    run(async |stage: Stage| {
+        staffed(&stage);
+        stage.propose(7, "a.txt", false);
+        let door = stage.open().await;
+        let pasted = token(4712);
+        for (text, comment) in [
+            format!("waive unsigned-commit the token is {pasted}"),
+            format!("explain {}", pasted.replace('_', "-")),
+            format!("approve {}", pasted.replace('_', "-")),
+            format!("please {pasted}"),
+        ]
+        .iter()
+        .zip(1..)
+        {
+            let by = if text.starts_with("approve") { "carol" } else { "ann" };
+            let shown = command(&stage, &door, by, comment, text).await;
+            let body = &pasted[5..];
+            assert!(!format!("{shown:?}").contains(body), "{shown:?}");
+            assert!(!stage.log().contains(body));
+        }
         assert!(waivers(&stage).is_empty());
     });
 }

@@ -161,6 +161,11 @@ fn a_waiver_from_the_comment_to_the_green_check() {
         assert!(comment(&fake).contains("/lychgate waive unsigned-commit"));
 
         deliver("c1", command("mallory", 1, "waive unsigned-commit no key yet")).await;
+        assert_eq!(
+            last_run(&fake)["conclusion"],
+            "failure",
+            "the same verdict, and not a check that stays pending"
+        );
         let asked = comment(&fake);
         let (_, id) = asked.split_once("/lychgate approve ").unwrap();
         let id = &id[..26];
@@ -179,5 +184,15 @@ fn a_waiver_from_the_comment_to_the_green_check() {
         );
         assert_eq!(fake.brain.lock().unwrap().statuses.last().unwrap()["state"], "success");
         assert_eq!(fake.count(Method::GET, "/collaborators/carol/permission"), 1);
+
+        // What ends makes the change red again, by the very evaluation that was overtaken.
+        stage
+            .gate
+            .ask(&["waiver", "revoke", id, "--reason", "the key came"])
+            .ok();
+        deliver("c4", command("carol", 4, "recheck")).await;
+        assert_eq!(last_run(&fake)["conclusion"], "failure");
+        assert_eq!(fake.brain.lock().unwrap().statuses.last().unwrap()["state"], "failure");
+        assert!(comment(&fake).contains("may not enter yet"));
     });
 }

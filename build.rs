@@ -16,13 +16,14 @@ pub mod rule;
     reason = "shared with the library; nothing is matched here"
 )]
 mod scan {
+    pub(crate) mod buckets;
     pub(crate) mod shape;
     pub(crate) mod source;
     pub(crate) mod table;
 }
 
 use rule::Rule;
-use scan::table::{Nibbles, Table, Window};
+use scan::table::{Table, Window};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -91,10 +92,11 @@ fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> 
     }
     writeln!(code, "];")?;
     writeln!(code, "pub(super) static TABLE: Table = Table {{")?;
-    nibbles(&mut code, "low", &table.low)?;
-    nibbles(&mut code, "high", &table.high)?;
+    let (low, high) = (&table.masks.low, &table.masks.high);
+    writeln!(code, "masks: table::Set {{ low: {low:?}, high: {high:?} }},")?;
     writeln!(code, "bitmap: Cow::Borrowed(&{:?}),", &*table.bitmap)?;
     writeln!(code, "open_bitmap: Cow::Borrowed(&{:?}),", &*table.open_bitmap)?;
+    writeln!(code, "slots: Cow::Borrowed(&{:?}),", &*table.slots)?;
     windows(&mut code, "full", &table.full)?;
     windows(&mut code, "open", &table.open)?;
     writeln!(code, "keywords: Cow::Borrowed(&[")?;
@@ -131,13 +133,9 @@ fn entry(code: &mut String, rule: &Rule) -> std::fmt::Result {
         code,
         "Entry {{ id: Cow::Borrowed({:?}), title: Cow::Borrowed({title:?}), severity: Severity::{:?}, \
          confidence: Confidence::{:?}, generic: {generic}, revoke: {revoke}, check: {check}, entropy: {:?}, \
-         reach: Reach {{ before: {}, after: {}, one_line: {} }}, regex: Cow::Borrowed({:?}), expression: OnceLock::new() }},",
+         reach: Reach {{ before: {}, after: {}, one_line: {} }}, regex: Cow::Borrowed({:?}), outline: OnceLock::new(), expression: OnceLock::new() }},",
         rule.id, rule.severity, rule.confidence, rule.entropy, reach.before, reach.after, reach.one_line, rule.regex,
     )
-}
-
-fn nibbles(code: &mut String, name: &str, nibbles: &Nibbles) -> std::fmt::Result {
-    writeln!(code, "{name}: {nibbles:?},")
 }
 
 fn windows(code: &mut String, name: &str, windows: &[Window]) -> std::fmt::Result {

@@ -15,6 +15,8 @@ pub mod open;
 pub mod output;
 pub mod process;
 pub mod publish;
+#[cfg(feature = "bot")]
+pub mod queue;
 pub mod reopen;
 pub mod rules;
 pub mod scan;
@@ -69,6 +71,9 @@ enum Command {
     /// Serve forges: the same verdict on every pull request.
     #[cfg(feature = "bot")]
     Serve(serve::ServeArgs),
+    /// List, show and replay what the service laid aside after too many attempts.
+    #[cfg(feature = "bot")]
+    Queue(queue::QueueArgs),
     /// Print completions for a shell.
     Completions(CompletionArgs),
     /// Print the manual page.
@@ -144,6 +149,8 @@ fn dispatch(arguments: Vec<String>, out: &mut Output) -> Result<Outcome, Command
         Command::Forge(args) => forge::run(&args, out),
         #[cfg(feature = "bot")]
         Command::Serve(args) => serve::run(&args, out),
+        #[cfg(feature = "bot")]
+        Command::Queue(args) => queue::run(&args, out),
         Command::Completions(args) => completions(args.shell, out),
         Command::Man => manual(out),
     }

@@ -183,6 +183,11 @@ impl ForgeEvent {
         }
     }
 
+    /// Whether nothing is to be done about it.
+    pub fn asks_for_nothing(&self) -> bool {
+        matches!(self, Self::Ignored { .. })
+    }
+
     /// The lane of a delivery of this forge: what shares a lane is worked on one at a time.
     ///
     /// Keys on the repository's id, which a rename keeps. At most some 200 characters.

@@ -13,8 +13,12 @@
 //! (which commits are new) → `reused` and `introduced` (what of the main store
 //! comes with them) → `place` (path and commit of each hit).
 
+mod bases;
 mod body;
 mod deadline;
+mod delta;
+mod descend;
+mod family;
 mod inspect;
 mod introduced;
 mod locate;
@@ -23,11 +27,13 @@ mod place;
 mod quarantine;
 mod refs;
 mod reused;
+mod rope;
 mod store;
 mod traverse;
 mod walk;
 
 pub use body::{CommitHead, EntryKind, TreeEntries, TreeEntry, commit_head, tag_target, tree_entries};
+pub use delta::{BadDelta, Delta, Step, delta};
 
 use crate::config::Bounds;
 use crate::port::{Inspected, Introduced, Object, ObjectVisitor, Outage, Repository};
@@ -66,7 +72,7 @@ impl Gate {
         })
     }
 
-    /// Opens a repository as if a push had brought all of it: an inspection then visits every object of its own
+    /// Opens a repository as if a push had brought all of it: [`Gate::survey`] then visits every object of its own
     /// store once (those of its alternates only where its own objects refer to them).
     ///
     /// # Errors
@@ -77,6 +83,14 @@ impl Gate {
             store: store::Store::whole(&layout)?,
             refs: layout.refs(),
         })
+    }
+
+    /// Visits every object of a repository that was opened by [`Gate::whole`], whether a ref leads to it or not.
+    ///
+    /// # Errors
+    /// `object-missing`, `object-unreadable`, `pack-unreadable`, `deadline-passed`.
+    pub fn survey<V: ObjectVisitor>(&self, bounds: &Bounds, visitor: &V) -> Result<Introduced<V::Hit>, Outage> {
+        inspect::survey(&self.store, bounds, visitor)
     }
 
     /// How many objects an inspection will visit at least.

@@ -26,8 +26,31 @@ const MAX_FETCH: usize = 2 << 30;
 const MAX_TIME: Duration = Duration::from_secs(60);
 /// Packs after which a mirror is made anew: each fetch adds one, and every look-up asks all of them.
 const MAX_PACKS: usize = 200;
+/// Longest time without a byte from a server, and longest wait for a connection, in milliseconds.
+const SILENCE: i32 = 20_000;
+const CONNECT: i32 = 10_000;
 /// How often a server may ask for the credential: the second time it has refused it.
 const MAX_ASKED: u32 = 1;
+
+/// Bounds how long any fetch of this process waits for a server that says nothing. Call it once, before the first
+/// thread is started.
+///
+/// # Errors
+/// `fetch-unbounded`.
+#[expect(unsafe_code, reason = "libgit2 has these bounds as globals only")]
+pub fn bound_silence() -> Result<(), Outage> {
+    // SAFETY: both write a C global, which is sound while no other thread reads it: the caller has started none.
+    let bounded = unsafe {
+        git2::opts::set_server_connect_timeout_in_milliseconds(CONNECT)
+            .and_then(|()| git2::opts::set_server_timeout_in_milliseconds(SILENCE))
+    };
+    bounded.map_err(|error| Outage {
+        code: "fetch-unbounded",
+        what: "cannot bound how long a fetch waits".to_owned(),
+        why: error.message().to_owned(),
+        next: "report this with the version of libgit2".to_owned(),
+    })
+}
 
 /// The mirrors of one process, below one folder.
 pub struct Mirrors {

@@ -18,10 +18,13 @@ pub mod metrics;
 pub mod survey;
 #[cfg(feature = "bot")]
 pub mod sweep;
+#[cfg(feature = "bot")]
+pub mod trace;
 mod visitor;
 mod waived;
 
 pub use gather::facts;
+pub use visitor::Visitor;
 pub use waived::Waivers;
 
 use crate::check;
@@ -142,11 +145,20 @@ fn pending(facts: &Facts, decision: &Decision, owner: &str) -> Vec<EntryRecord> 
 /// Commits all of whose objects were scanned in this push without any match: they need no second scan when
 /// another ref reaches them. A push with a match clears none, so that no allowed match is forgotten.
 fn scanned_clean(facts: &Facts, decision: &Decision) -> Vec<Oid> {
-    let clean = matches!(&facts.scan, Fact::Known(scan) if scan.secrets.is_empty() && scan.bounds.is_empty());
-    if decision.verdict == Verdict::Deny || !clean {
-        return Vec::new();
+    match decision.verdict {
+        Verdict::Deny => Vec::new(),
+        Verdict::Allow => without_match(facts),
     }
-    facts.commits.iter().map(|commit| commit.oid).collect()
+}
+
+/// The commits of the facts, if nothing at all matched in them.
+fn without_match(facts: &Facts) -> Vec<Oid> {
+    match &facts.scan {
+        Fact::Known(scan) if scan.secrets.is_empty() && scan.bounds.is_empty() => {
+            facts.commits.iter().map(|commit| commit.oid).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The findings that deny.

@@ -37,13 +37,56 @@ pub struct Object {
     pub data: Vec<u8>,
 }
 
+/// What a look at a whole object gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked<H> {
+    /// What is in it: matches that want a place (path and commit).
+    pub hits: Vec<H>,
+    /// Whether there is nothing in it that reaches far: then of an object that is made from it only the changed
+    /// parts need a look ([`ObjectVisitor::clean_part`], [`ObjectVisitor::clean_name`]).
+    pub plain: bool,
+}
+
+/// Part of a text: whole lines, or the text's first or last bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Whether it begins where the text does.
+    pub first: bool,
+    /// Whether it ends where the text does.
+    pub last: bool,
+}
+
 /// Sees each new object once, from several threads, while the store is traversed.
+///
+/// Most objects of a push are older ones with a few lines changed. If what an object is made from was plain, the
+/// visitor is asked about the changed parts first, and sees the whole object only if it does not call all of
+/// them clean.
 pub trait ObjectVisitor: Sync {
-    /// What a visited object yields: matches that want a place (path and commit).
+    /// What a visited object yields.
     type Hit: Send;
 
     /// Looks at one object's whole content; cheap when nothing is in it.
-    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Vec<Self::Hit>;
+    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<Self::Hit>;
+
+    /// Bytes round a change that its look needs, before they are extended to whole lines.
+    fn margin(&self) -> usize {
+        0
+    }
+
+    /// Whether a changed part of a blob, with [`ObjectVisitor::margin`] bytes on either side, has nothing in it.
+    fn clean_part(&self, _part: Part<'_>) -> bool {
+        false
+    }
+
+    /// Whether there is nothing in a name that a changed tree gives to an entry.
+    fn clean_name(&self, _name: &[u8]) -> bool {
+        false
+    }
+
+    /// Says that an object of so many bytes was found clean by its parts.
+    fn passed(&self, _bytes: u64) {}
 }
 
 /// One commit that becomes newly reachable, as raw bytes for the strict reader.
@@ -386,6 +429,9 @@ pub trait Store {
     /// Which of these commits were scanned clean under `rule_set`.
     async fn scanned(&self, commits: &[Oid], rule_set: &str) -> Result<Vec<Oid>, Outage>;
 
+    /// Notes commits as scanned clean under `rule_set`.
+    async fn mark_scanned(&self, commits: &[Oid], rule_set: &str) -> Result<(), Outage>;
+
     /// Entries in state `pending`.
     async fn pending(&self) -> Result<Vec<EntryRecord>, Outage>;
 
@@ -468,6 +514,15 @@ pub trait Forge: Send + Sync {
     /// Numbers of all open changes of a repository.
     fn open_changes(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<u64>, ForgeError>> + Send;
 
+    /// As [`Forge::open_changes`], each with its head and base branch where the forge's listing has them: then the
+    /// sweep need not ask for each.
+    fn open_heads(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<OpenChange>, ForgeError>> + Send {
+        async move {
+            let numbers = self.open_changes(repo).await?.into_iter();
+            Ok(numbers.map(|number| OpenChange { number, at: None }).collect())
+        }
+    }
+
     /// The repositories that we serve there.
     fn repositories(&self) -> impl Future<Output = Result<Vec<ForgeRepo>, ForgeError>> + Send;
 
@@ -541,6 +596,15 @@ pub trait Forge: Send + Sync {
     ) -> impl Future<Output = Result<bool, ForgeError>> + Send;
 }
 
+/// An open change in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenChange {
+    /// Its number.
+    pub number: u64,
+    /// Its head and the branch that it would enter, where the listing has them.
+    pub at: Option<(Oid, RefName)>,
+}
+
 /// From where to fetch.
 pub struct FetchSource {
     /// `https://…`; never holds the credential.
@@ -566,6 +630,13 @@ pub struct Delivery {
     pub event: ForgeEvent,
 }
 
+impl Delivery {
+    /// What all steps of this delivery have in common, for traces.
+    pub fn seed(&self) -> String {
+        format!("{} {}", self.forge, self.delivery)
+    }
+}
+
 /// One unit of work of a lane: (repository, change) pairs are worked on one at a time, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leased<T> {
@@ -581,9 +652,14 @@ pub struct Leased<T> {
 
 /// The durable inbox and outbox of the bot.
 pub trait Queue: Send + Sync {
-    /// Stores a delivery unless its (forge, delivery id) is there already; durable when it returns.
-    /// `false`: it was there.
-    fn accept(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Outage>> + Send;
+    /// Stores deliveries, each unless its (forge, delivery id) is there already: one durable transaction for all
+    /// of them. Gives, in their order, whether it was new.
+    fn accept_all(&self, deliveries: &[Delivery]) -> impl Future<Output = Result<Vec<bool>, Outage>> + Send;
+
+    /// As [`Queue::accept_all`], for one.
+    fn accept(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Outage>> + Send {
+        async move { Ok(self.accept_all(std::slice::from_ref(delivery)).await? == [true]) }
+    }
 
     /// Whether the store can be reached.
     fn ping(&self) -> impl Future<Output = Result<(), Outage>> + Send;
@@ -637,4 +713,66 @@ pub trait Queue: Send + Sync {
         again: Timestamp,
         why: &str,
     ) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Puts a lease's end off to `until`, while its work goes on. `false`: the lease was lost.
+    fn renew(
+        &self,
+        letter_box: LetterBox,
+        lease: (i64, i64),
+        until: Timestamp,
+    ) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// What was laid aside after too many attempts, newest first, at most `limit`.
+    fn dead_letters(&self, limit: u32) -> impl Future<Output = Result<Vec<DeadLetter>, Outage>> + Send;
+
+    /// Lets a dead letter be tried again at once, as if for the first time. `false`: it is none (any more).
+    fn replay(&self, letter_box: LetterBox, row: i64) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// Does what the store wants done now and then, beside its work. Call it about once a second.
+    fn tend(&self) -> impl Future<Output = Result<(), Outage>> + Send {
+        async { Ok(()) }
+    }
+
+    /// How much waits.
+    fn depth(&self) -> impl Future<Output = Result<Depth, Outage>> + Send;
+}
+
+/// The two boxes of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LetterBox {
+    /// Deliveries.
+    Inbox,
+    /// Displays.
+    Outbox,
+}
+
+/// Work that was laid aside after too many attempts, for a person to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Where it is.
+    pub letter_box: LetterBox,
+    /// Its row there.
+    pub row: i64,
+    /// Its lane: forge, repository's number, change.
+    pub lane: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why it failed the last time; holds no secret.
+    pub why: String,
+    /// The event or the display as JSON.
+    pub content: String,
+}
+
+/// How much waits in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Deliveries that wait or are worked on.
+    pub inbox: u64,
+    /// Displays that wait or are being sent.
+    pub outbox: u64,
+    /// Dead letters of both.
+    pub dead: u64,
+    /// When the oldest delivery that waits came, seconds since 1970; 0: none waits.
+    pub oldest: i64,
 }

@@ -34,6 +34,7 @@
 //! piece has at most 1 MiB; one text yields at most 10,000 matches, and a
 //! text with more yields one more, of the rule [`TOO_MANY`].
 
+mod buckets;
 mod container;
 mod decode;
 mod engine;
@@ -42,6 +43,8 @@ mod evidence;
 mod explain;
 mod joined;
 mod likeness;
+mod outline;
+mod part;
 mod place;
 mod rules;
 pub mod shape;
@@ -59,6 +62,7 @@ use secrecy::{ExposeSecret, SecretBox};
 use std::ops::Range;
 
 pub use explain::{Explanation, MAX_PLACES, explain};
+pub use part::MARGIN;
 pub use place::{MASK, MAX_EXCERPT};
 pub use rules::RuleSet;
 
@@ -67,6 +71,11 @@ pub type FingerprintKey = SecretBox<[u8; 32]>;
 
 /// The rule id of the match that says: there are more matches than are listed.
 pub const TOO_MANY: &str = "too-many-secrets";
+
+/// Whether bytes begin as an archive or a compressed stream whose members [`Scanner::scan`] looks into.
+pub fn is_packed(head: &[u8]) -> bool {
+    Kind::of(head).is_some()
+}
 
 /// Levels of decoding, one inside the other.
 const MAX_DEPTH: u32 = 2;
@@ -127,11 +136,27 @@ impl<'a> Scanner<'a> {
     ///
     /// Bytes of any kind: text, UTF-16 (with or without a mark), binary. Cannot fail.
     pub fn scan(&self, data: &[u8]) -> Vec<Match> {
+        self.outline(data).0
+    }
+
+    /// The matches as [`Scanner::scan`] gives them, and whether the text is plain: there is nothing in it at all,
+    /// and nothing that reaches far. Of a text that is made of a plain one and some changes, only the changed lines
+    /// need a look, by [`Scanner::clean_part`].
+    pub fn outline(&self, data: &[u8]) -> (Vec<Match>, bool) {
+        self.look(data, Kind::of(data).is_some())
+    }
+
+    /// The matches in a part of a larger text, which is no container whatever it begins with.
+    pub(crate) fn scan_part(&self, data: &[u8]) -> Vec<Match> {
+        self.look(data, false).0
+    }
+
+    fn look(&self, data: &[u8], packed: bool) -> (Vec<Match>, bool) {
         let mut budget = Budget::default();
         let mut shown = Vec::new();
         let mut overflow = self.plain(data, &mut budget, &mut shown);
         let mut unpacked = Unpacked::default();
-        if Kind::of(data).is_some() {
+        if packed {
             self.unpack(data, None, 1, &mut budget, &mut unpacked);
             overflow |= unpacked.overflow;
         }
@@ -139,9 +164,9 @@ impl<'a> Scanner<'a> {
             unpacked.troubles.push((Trouble::Bound, 0..data.len()));
         }
         if shown.is_empty() && unpacked.shown.is_empty() && unpacked.troubles.is_empty() && !overflow {
-            return Vec::new();
+            return (Vec::new(), !budget.far && part::is_text(data));
         }
-        self.matches(data, shown, unpacked, overflow)
+        (self.matches(data, shown, unpacked, overflow), false)
     }
 
     /// The matches of a text and of its narrow form, members of containers left out.
@@ -192,6 +217,11 @@ impl<'a> Scanner<'a> {
     /// and characters that change the direction of writing escaped.
     pub fn scan_name(&self, name: &[u8]) -> (Vec<Match>, String) {
         let hits = self.hits(name, 0, &mut Budget::default()).hits;
+        // Nearly all names: nothing in them could be written or packed in another way either.
+        let plain = name.iter().all(|byte| (0x20..0x7f).contains(byte)) && Kind::of(name).is_none();
+        if hits.is_empty() && plain {
+            return (Vec::new(), String::from_utf8_lossy(name).into_owned());
+        }
         let secrets = place::union(hits.into_iter().map(|hit| hit.span).collect());
         (self.scan(name), place::printable(name, &secrets))
     }
@@ -204,7 +234,8 @@ impl<'a> Scanner<'a> {
         budget: &mut Budget,
         shown: &mut Vec<Shown>,
     ) -> bool {
-        let Hits { hits, overflow } = self.hits(text, 0, budget);
+        let Hits { hits, overflow, far } = self.hits(text, 0, budget);
+        budget.far |= far;
         if hits.is_empty() {
             return overflow;
         }

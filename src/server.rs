@@ -11,31 +11,31 @@
 //! | `GET /readyz` | 200 if the store answers, 503 if not or while draining |
 //! | `GET /metrics` | Prometheus text |
 
+mod body;
+mod inbox;
+
 use crate::forge::ForgeKind;
 use crate::pipeline::lane::Journal;
-use crate::pipeline::metrics::{Count, Metrics};
+use crate::pipeline::metrics::{Count, Metrics, depth_text};
 use crate::port::{Delivery, Queue};
 use crate::push::Timestamp;
-use crate::webhook::{self, MAX_BODY, Refused};
+use crate::webhook::{self, MAX_BODY, Refused, Verifier};
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::routing::{get, post};
+use body::Memory;
+use inbox::Inbox;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
-/// Longest that a body may take to arrive.
-const ARRIVAL: Duration = Duration::from_secs(10);
-/// Bytes that one permit stands for, and permits: together the memory that bodies may take, 256 MiB.
-const PERMIT: usize = 64 << 10;
-const PERMITS: usize = 4096;
-/// Longest that a delivery may wait for memory.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Status and text.
+type Answer = (StatusCode, &'static str);
 
 /// How one forge knocks.
 pub struct Hook {
@@ -63,7 +63,8 @@ pub struct Door<Q> {
 
 struct Shared<Q> {
     door: Door<Q>,
-    memory: Semaphore,
+    inbox: Inbox,
+    memory: Memory,
     stop: watch::Receiver<bool>,
 }
 
@@ -78,8 +79,9 @@ pub async fn serve<Q: Queue + 'static>(
 ) -> std::io::Result<()> {
     let mut told = stop.clone();
     let shared = Arc::new(Shared {
+        inbox: Inbox::new(Arc::clone(&door.queue)),
         door,
-        memory: Semaphore::new(PERMITS),
+        memory: Memory::default(),
         stop,
     });
     let router = Router::new()
@@ -95,7 +97,7 @@ pub async fn serve<Q: Queue + 'static>(
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
 
-async fn ready<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> (StatusCode, &'static str) {
+async fn ready<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> Answer {
     if *shared.stop.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
@@ -107,89 +109,94 @@ async fn ready<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> (StatusCode, &
 
 async fn metrics<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> ([(header::HeaderName, &'static str); 1], String) {
     let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
-    ([kind], shared.door.metrics.text())
+    let mut text = shared.door.metrics.text();
+    // While the store is away its gauges are absent, never zero.
+    if let Ok(depth) = shared.door.queue.depth().await {
+        text.push_str(&depth_text(&depth, (shared.door.clock)()));
+    }
+    ([kind], text)
 }
 
 async fn hook<Q: Queue>(
     State(shared): State<Arc<Shared<Q>>>,
     Path(forge): Path<String>,
     request: Request<Body>,
-) -> (StatusCode, &'static str) {
+) -> Answer {
     let begun = Instant::now();
-    let door = &shared.door;
-    let Some(hook) = door.hooks.get(&forge) else {
-        return (StatusCode::NOT_FOUND, "no such forge\n");
-    };
-    let (parts, body) = request.into_parts();
-    let expected = match length(&parts.headers) {
-        Ok(expected) => expected,
-        Err(answer) => return door.refuse(Count::RefusedTooLarge, &forge, answer),
-    };
-    let permits = u32::try_from(expected.div_ceil(PERMIT)).unwrap_or(u32::MAX);
-    let Ok(Ok(_memory)) = tokio::time::timeout(PATIENCE, shared.memory.acquire_many(permits)).await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "busy: deliver it again\n");
-    };
-    let body = match tokio::time::timeout(ARRIVAL, axum::body::to_bytes(body, expected)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return door.refuse(Count::RefusedTooLarge, &forge, TOO_LARGE),
-        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "too slow\n"),
-    };
-    let answer = door.receive(&forge, hook, &parts.headers, body).await;
+    let answer = shared
+        .receive(&forge, request, begun)
+        .await
+        .unwrap_or_else(|answer| answer);
     if answer.0.is_success() {
-        door.metrics.accepted_in(begun.elapsed());
+        shared.door.metrics.accepted_in(begun.elapsed());
     }
     answer
 }
 
-const TOO_LARGE: (StatusCode, &str) = (StatusCode::PAYLOAD_TOO_LARGE, "more than 25 MiB\n");
+const TOO_LARGE: Answer = (StatusCode::PAYLOAD_TOO_LARGE, "more than 25 MiB\n");
 
-/// Bytes that the body may have: what it announces, or the most that is allowed.
-fn length(headers: &HeaderMap) -> Result<usize, (StatusCode, &'static str)> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    match announced {
+/// What the body announces as its length.
+fn announced(headers: &HeaderMap) -> Result<Option<usize>, Answer> {
+    let value = headers.get(header::CONTENT_LENGTH);
+    let length: Option<usize> = value.and_then(|value| value.to_str().ok()?.parse().ok());
+    match length {
         Some(bytes) if bytes > MAX_BODY => Err(TOO_LARGE),
-        other => Ok(other.unwrap_or(MAX_BODY).max(1)),
+        length => Ok(length),
     }
 }
 
-impl<Q: Queue> Door<Q> {
-    fn refuse(&self, count: Count, forge: &str, answer: (StatusCode, &'static str)) -> (StatusCode, &'static str) {
-        self.metrics.count(count);
-        let why = answer.1.trim_end().to_owned();
-        (self.journal)("delivery-refused", &[("forge", forge.to_owned()), ("why", why)]);
-        answer
-    }
-
-    async fn receive(&self, forge: &str, hook: &Hook, headers: &HeaderMap, body: Bytes) -> (StatusCode, &'static str) {
-        let now = (self.clock)();
-        let header = |name: &str| -> Option<String> { headers.get(name)?.to_str().ok().map(str::to_owned) };
-        let incoming = webhook::verify(hook.kind, &header, &body, &hook.secrets, now)
-            .and_then(|()| webhook::read(hook.kind, forge, &header, &body));
-        let incoming = match incoming {
-            Ok(incoming) => incoming,
-            Err(refused) => return self.unwelcome(forge, hook.kind, refused),
+impl<Q: Queue> Shared<Q> {
+    async fn receive(&self, forge: &str, request: Request<Body>, begun: Instant) -> Result<Answer, Answer> {
+        let door = &self.door;
+        let hook = door
+            .hooks
+            .get(forge)
+            .ok_or((StatusCode::NOT_FOUND, "no such forge\n"))?;
+        let (parts, body) = request.into_parts();
+        let unwelcome = |refused| door.unwelcome(forge, hook.kind, refused);
+        let counted = |answer: Answer| match answer {
+            TOO_LARGE => door.refuse(Count::RefusedTooLarge, forge, TOO_LARGE),
+            other => other,
         };
+        let now = (door.clock)();
+        let header = |name: &str| -> Option<String> { parts.headers.get(name)?.to_str().ok().map(str::to_owned) };
+        let length = announced(&parts.headers).map_err(counted)?;
+        let mut verifier = Verifier::new(hook.kind, &header, &hook.secrets, now).map_err(unwelcome)?;
+        let arrived = self.memory.read(body, length, &mut verifier).await.map_err(counted)?;
+        verifier.finish().map_err(unwelcome)?;
+        let incoming = webhook::read(hook.kind, forge, &header, &arrived.bytes).map_err(unwelcome)?;
+        drop(arrived);
         let delivery = Delivery {
             forge: forge.to_owned(),
             delivery: incoming.delivery,
             received_at: now,
             event: incoming.event,
         };
-        match self.queue.accept(&delivery).await {
+        let seed = delivery.seed();
+        let answer = self.store(delivery).await;
+        let traces = &door.metrics.traces;
+        traces.end("accept", &seed, begun, answer.0.is_success(), &[("forge", forge)]);
+        Ok(answer)
+    }
+
+    async fn store(&self, delivery: Delivery) -> Answer {
+        let door = &self.door;
+        let is_work = !delivery.event.asks_for_nothing();
+        match self.inbox.put(delivery).await {
             Ok(true) => {
-                self.metrics.count(Count::Accepted);
-                self.bell.notify_one();
+                door.metrics.count(Count::Accepted);
+                if is_work {
+                    door.bell.notify_one();
+                }
                 (StatusCode::ACCEPTED, "stored\n")
             }
             Ok(false) => {
-                self.metrics.count(Count::Duplicate);
+                door.metrics.count(Count::Duplicate);
                 (StatusCode::OK, "was stored before\n")
             }
             Err(outage) => {
-                self.metrics.count(Count::StoreDown);
-                (self.journal)(
+                door.metrics.count(Count::StoreDown);
+                (door.journal)(
                     "store-down",
                     &[("code", outage.code.to_owned()), ("why", outage.to_string())],
                 );
@@ -197,8 +204,17 @@ impl<Q: Queue> Door<Q> {
             }
         }
     }
+}
 
-    fn unwelcome(&self, forge: &str, kind: ForgeKind, refused: Refused) -> (StatusCode, &'static str) {
+impl<Q: Queue> Door<Q> {
+    fn refuse(&self, count: Count, forge: &str, answer: Answer) -> Answer {
+        self.metrics.count(count);
+        let why = answer.1.trim_end().to_owned();
+        (self.journal)("delivery-refused", &[("forge", forge.to_owned()), ("why", why)]);
+        answer
+    }
+
+    fn unwelcome(&self, forge: &str, kind: ForgeKind, refused: Refused) -> Answer {
         match refused {
             Refused::Unsigned => self.refuse(
                 Count::RefusedUnsigned,

@@ -11,10 +11,12 @@
 //!
 //! * `schema`: versions of the file, the check at open, the way up.
 //! * `ledger`: decisions and entries. `log`: the log and re-opens. `work`: caches and tasks.
-//! * `queue` (with the bot): inbox and outbox; `postgres`: the same for many replicas.
+//! * `queue` (with the bot): inbox and outbox; `postgres`: the same for many replicas; `lease`: what they share.
 //! * `row`: columns ↔ port types. `fault`: errors → outages.
 
 mod fault;
+#[cfg(feature = "bot")]
+mod lease;
 mod ledger;
 mod log;
 #[cfg(feature = "postgres")]
@@ -56,6 +58,9 @@ const LOG_LEFT_BEHIND: u64 = 1 << 20;
 pub struct SqliteStore {
     path: PathBuf,
     link: Mutex<Link>,
+    /// A second connection, which folds the write-ahead log into the file while the first one works.
+    #[cfg(feature = "bot")]
+    folder: Mutex<Option<SqliteConnection>>,
 }
 
 /// The connection, and whether a transaction on it may have been left open.
@@ -70,6 +75,7 @@ impl Link {
         if self.unsettled {
             // It fails where SQLite has rolled back already, which is as well.
             let _ = sqlx::query("ROLLBACK").execute(&mut self.sql).await;
+            let _ = sqlx::query("PRAGMA synchronous = FULL").execute(&mut self.sql).await;
             self.unsettled = false;
         }
         &mut self.sql
@@ -120,7 +126,12 @@ impl SqliteStore {
             return Err(words(Fault::Corrupt("the file is empty".to_owned())));
         }
         let link = Mutex::new(Link { sql, unsettled: false });
-        Ok(Self { path, link })
+        Ok(Self {
+            path,
+            link,
+            #[cfg(feature = "bot")]
+            folder: Mutex::default(),
+        })
     }
 
     /// Closes the ledger and, if no other process has it open, folds the write-ahead log into the file.
@@ -252,6 +263,12 @@ impl Store for SqliteStore {
         let doing = "read which commits were scanned";
         self.read(doing, async |sql| work::scanned(sql, commits, rule_set).await)
             .await
+    }
+
+    async fn mark_scanned(&self, commits: &[Oid], rule_set: &str) -> Result<(), Outage> {
+        self.write(async |sql| work::insert_scanned(sql, commits, rule_set).await)
+            .await
+            .map_err(self.words("note what was scanned"))
     }
 
     async fn pending(&self) -> Result<Vec<EntryRecord>, Outage> {

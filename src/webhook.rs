@@ -59,10 +59,81 @@ pub struct Incoming {
     pub event: ForgeEvent,
 }
 
-/// Checks who sent the raw bytes. Every signature that is there must fit one of the secrets, and one must be there.
+/// Checks who sends a body while it comes in, so that it is hashed once and as it arrives.
 ///
-/// * `secrets`: all that are valid now; several while one takes another's place.
-/// * `now`: for forges that sign a time.
+/// What the headers alone show to be wrong is refused before a byte of the body is read.
+pub struct Verifier {
+    macs: Vec<Hmac<Sha256>>,
+    tags: Vec<Vec<u8>>,
+    needs: Needs,
+}
+
+/// Which of the tags must be by one of the secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Every,
+    Any,
+    /// The headers have shown it: there is nothing to hash.
+    Nothing,
+}
+
+impl Verifier {
+    /// Begins with the headers. Every signature that is there must fit one of the secrets, and one must be there.
+    ///
+    /// * `secrets`: all that are valid now; several while one takes another's place.
+    /// * `now`: for forges that sign a time.
+    ///
+    /// # Errors
+    /// [`Refused::Unsigned`], [`Refused::BadSignature`], [`Refused::Stale`].
+    pub fn new(
+        kind: ForgeKind,
+        headers: Headers<'_>,
+        secrets: &[SecretString],
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        match kind {
+            ForgeKind::Github => hex_signatures(&["x-hub-signature-256"], headers, secrets),
+            ForgeKind::Forgejo => hex_signatures(
+                &["x-forgejo-signature", "x-gitea-signature", "x-hub-signature-256"],
+                headers,
+                secrets,
+            ),
+            ForgeKind::Gitlab => gitlab::verifier(headers, secrets, now),
+        }
+    }
+
+    /// A verifier whose tags must be MACs under one of the keys of all that follows.
+    fn keyed<'a>(keys: impl Iterator<Item = &'a [u8]>, tags: Vec<Vec<u8>>, needs: Needs) -> Self {
+        let macs = keys.filter_map(|key| Hmac::new_from_slice(key).ok()).collect();
+        Self { macs, tags, needs }
+    }
+
+    /// Takes the next piece of the raw body.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.macs.iter_mut().for_each(|mac| mac.update(piece));
+    }
+
+    /// Ends with the body. Tries every secret with every signature, each in constant time.
+    ///
+    /// # Errors
+    /// [`Refused::BadSignature`].
+    pub fn finish(self) -> Result<(), Refused> {
+        let known: Vec<_> = self.macs.into_iter().map(|mac| mac.finalize().into_bytes()).collect();
+        let fits = |tag: &Vec<u8>| {
+            let each = known.iter().map(|mac| bool::from(mac.as_slice().ct_eq(tag)));
+            each.fold(false, |found, fits| fits | found)
+        };
+        let fitting = self.tags.iter().filter(|tag| fits(tag)).count();
+        let enough = match self.needs {
+            Needs::Every => fitting == self.tags.len() && fitting > 0,
+            Needs::Any => fitting > 0,
+            Needs::Nothing => true,
+        };
+        enough.then_some(()).ok_or(Refused::BadSignature)
+    }
+}
+
+/// As [`Verifier`], for a body that is at hand.
 ///
 /// # Errors
 /// [`Refused::Unsigned`], [`Refused::BadSignature`], [`Refused::Stale`].
@@ -73,16 +144,9 @@ pub fn verify(
     secrets: &[SecretString],
     now: Timestamp,
 ) -> Result<(), Refused> {
-    match kind {
-        ForgeKind::Github => hex_signatures(&["x-hub-signature-256"], headers, body, secrets),
-        ForgeKind::Forgejo => hex_signatures(
-            &["x-forgejo-signature", "x-gitea-signature", "x-hub-signature-256"],
-            headers,
-            body,
-            secrets,
-        ),
-        ForgeKind::Gitlab => gitlab::verify(headers, body, secrets, now),
-    }
+    let mut verifier = Verifier::new(kind, headers, secrets, now)?;
+    verifier.update(body);
+    verifier.finish()
 }
 
 /// Reads a verified delivery.
@@ -105,30 +169,15 @@ pub fn read(kind: ForgeKind, forge: &str, headers: Headers<'_>, body: &[u8]) -> 
     Ok(Incoming { delivery, event })
 }
 
-fn hex_signatures(names: &[&str], headers: Headers<'_>, body: &[u8], secrets: &[SecretString]) -> Result<(), Refused> {
+fn hex_signatures(names: &[&str], headers: Headers<'_>, secrets: &[SecretString]) -> Result<Verifier, Refused> {
     let given: Vec<String> = names.iter().filter_map(|name| headers(name)).collect();
     if given.is_empty() {
         return Err(Refused::Unsigned);
     }
-    let fits = |text: &String| {
-        let digits = text.strip_prefix("sha256=").unwrap_or(text);
-        unhex(digits).is_some_and(|tag| any_mac(secrets, &[body], &tag))
-    };
-    given.iter().all(fits).then_some(()).ok_or(Refused::BadSignature)
-}
-
-/// Whether the tag is the HMAC-SHA-256 of the parts under any of the secrets. Tries them all.
-fn any_mac(secrets: &[SecretString], parts: &[&[u8]], tag: &[u8]) -> bool {
+    let tag = |text: &String| unhex(text.strip_prefix("sha256=").unwrap_or(text));
+    let tags: Option<Vec<_>> = given.iter().map(tag).collect();
     let keys = secrets.iter().map(|secret| secret.expose_secret().as_bytes());
-    keys.fold(false, |found, key| mac_fits(key, parts, tag) | found)
-}
-
-fn mac_fits(key: &[u8], parts: &[&[u8]], tag: &[u8]) -> bool {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return false;
-    };
-    parts.iter().for_each(|part| mac.update(part));
-    mac.verify_slice(tag).is_ok()
+    Ok(Verifier::keyed(keys, tags.ok_or(Refused::BadSignature)?, Needs::Every))
 }
 
 /// Compares digests, so that not even the length of a secret shows in the time.

@@ -23,12 +23,26 @@ use std::path::{Path, PathBuf};
 pub fn runtime() -> Result<tokio::runtime::Runtime, Outage> {
     tokio::runtime::Builder::new_current_thread()
         .build()
-        .map_err(|e| Outage {
-            code: "runtime-unavailable",
-            what: "cannot start the runtime".into(),
-            why: e.to_string(),
-            next: "check the limits of this account (ulimit -a)".into(),
-        })
+        .map_err(|error| no_runtime(&error))
+}
+
+/// A runtime for one command that talks to a server.
+///
+/// # Errors
+/// `runtime-unavailable`.
+#[cfg(feature = "bot")]
+pub fn service_runtime() -> Result<tokio::runtime::Runtime, Outage> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| no_runtime(&error))
+}
+
+fn no_runtime(error: &std::io::Error) -> Outage {
+    Outage {
+        code: "runtime-unavailable",
+        what: "cannot start the runtime".into(),
+        why: error.to_string(),
+        next: "check the limits of this account (ulimit -a)".into(),
+    }
 }
 
 /// Reads a small file of the installation (at most 4 MiB: no policy or key is larger).

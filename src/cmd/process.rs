@@ -60,6 +60,22 @@ pub fn random() -> Result<[u8; 32], Outage> {
     })
 }
 
+/// Keeps this process's memory, which holds keys and tokens, out of core files, whatever the service manager allows.
+///
+/// <https://man7.org/linux/man-pages/man5/core.5.html>
+///
+/// # Errors
+/// `core-dumps-allowed`.
+#[cfg(feature = "bot")]
+pub fn empty_core_dumps() -> Result<(), Outage> {
+    std::fs::write("/proc/self/coredump_filter", "0").map_err(|e| Outage {
+        code: "core-dumps-allowed",
+        what: "cannot keep this process's memory out of core files".into(),
+        why: e.to_string(),
+        next: "forbid core files outside: LimitCORE=0, ulimit -c 0".into(),
+    })
+}
+
 /// Names the receive-pack above this process: `boot-id pid start-time`; `unknown` where there is none in sight
 /// (a server that moves refs by itself), so that nobody takes its end for a crash.
 pub fn owner() -> String {

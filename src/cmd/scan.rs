@@ -4,8 +4,10 @@
 //! `files` reads files and folders, `repository` what Git holds, `setup` rules
 //! and keys, `accept` baselines, `audit` asks a person.
 //!
-//! Bounds: files above 16 MiB are read in pieces; of files above
-//! `--max-file-size` nothing is read, and that is a finding, `file-too-large`.
+//! Bounds: files above 16 MiB are read in pieces, archives from there to
+//! 256 MiB whole and one at a time; of larger ones the members are not read,
+//! and of files above `--max-file-size` nothing: these are findings,
+//! `archive-too-large` and `file-too-large`.
 
 mod accept;
 mod audit;
@@ -23,6 +25,7 @@ use crate::port::Outage;
 use crate::report::{self, Form, Report};
 use crate::scan::{Match, Scanner};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Arguments of `lychgate scan`.
 #[derive(Debug, clap::Args)]
@@ -199,6 +202,8 @@ impl From<Grade> for Severity {
 struct Eye<'a> {
     scanner: &'a Scanner<'a>,
     allow: &'a Allow,
+    /// Held while a large archive is in memory.
+    large: Mutex<()>,
 }
 
 impl Eye<'_> {
@@ -236,6 +241,7 @@ pub fn run(args: &ScanArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     let eye = Eye {
         scanner: &scanner,
         allow: &setup.allow,
+        large: Mutex::default(),
     };
     let mut report = sources(args, &eye, out)?;
     report.rule_set = setup.rules().digest().to_owned();

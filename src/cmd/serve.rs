@@ -8,6 +8,7 @@
 pub mod bench;
 mod custody;
 mod desk;
+mod otlp;
 
 use super::error::{CommandError, Outcome};
 use super::output::Output;
@@ -15,7 +16,7 @@ use super::{open, process};
 use crate::config::{BotConfig, ForgeConfig, StorePlace, render_errors};
 use crate::forge::ForgeKind;
 use crate::forges::{AnyForge, Forgejo, GitHub, GitHubApp, Gitlab, Manner};
-use crate::mirror::Mirrors;
+use crate::mirror::{Mirrors, bound_silence};
 use crate::pipeline::lane::{Bot, Breaker, Journal};
 use crate::pipeline::metrics::Metrics;
 use crate::port::{Forge, Outage, Queue};
@@ -60,6 +61,15 @@ pub fn run(args: &ServeArgs, out: &mut Output) -> Result<Outcome, CommandError> 
         out.line(format!("{} is valid", args.config.display()));
         return Ok(Outcome::Yes);
     }
+    // Before the runtime's threads.
+    bound_silence()?;
+    if let Err(outage) = process::empty_core_dumps() {
+        log_line(
+            outage.code,
+            &[("why", outage.to_string()), ("next", outage.next.clone())],
+        );
+    }
+    std::panic::set_hook(Box::new(|panic| log_line("panic", &panic_fields(panic))));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| unavailable("start the runtime", &error.to_string()))?;
     let served = runtime.block_on(serve(config, loaded));
@@ -156,15 +166,20 @@ async fn serve(config: BotConfig, loaded: Loaded) -> Result<(), CommandError> {
             let queue = crate::store::postgres::PostgresQueue::connect(url).await?;
             serve_with(queue, config, loaded).await
         }
-        (StorePlace::Postgres(file), _) => Err(CommandError::usage(
-            "no-postgres",
-            format!(
-                "this program was built without PostgreSQL, and {} names a database",
-                file.display()
-            ),
-            "build it with --features postgres",
-        )),
+        (StorePlace::Postgres(file), _) => Err(no_postgres(file)),
     }
+}
+
+/// A store that this program cannot open.
+pub(super) fn no_postgres(file: &Path) -> CommandError {
+    CommandError::usage(
+        "no-postgres",
+        format!(
+            "this program was built without PostgreSQL, and {} names a database",
+            file.display()
+        ),
+        "build it with --features postgres",
+    )
 }
 
 async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loaded) -> Result<(), CommandError> {
@@ -192,6 +207,18 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         workers: config.workers,
         sweep: Duration::from_secs(config.sweep_seconds),
     };
+    let (tell, stop) = watch::channel(false);
+    let owner = owner()?;
+    let collector = config.otlp.clone();
+    let exporter = collector.map(|endpoint| {
+        otlp::start(
+            &metrics.traces,
+            endpoint,
+            owner.clone(),
+            Arc::clone(&journal),
+            stop.clone(),
+        )
+    });
     let bot = Bot {
         queue,
         forges,
@@ -201,11 +228,13 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         metrics,
         bell,
         outgoing: Notify::new(),
-        owner: owner()?,
+        owner,
         idle: IDLE,
     };
-    let (tell, stop) = watch::channel(false);
-    let tasks = start(Arc::new(bot), door, listener, &pace, &stop);
+    let mut tasks = start(Arc::new(bot), door, listener, &pace, &stop);
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter);
+    }
     let at = ("workers", pace.workers.to_string());
     journal("serving", &[at]);
     told_to_stop().await?;
@@ -243,6 +272,8 @@ where
         let (bot, stop) = (Arc::clone(&bot), stop.clone());
         tasks.spawn(async move { bot.displays(stop).await });
     }
+    let (tended, told) = (Arc::clone(&bot), stop.clone());
+    tasks.spawn(async move { tended.tend(told).await });
     let (every, told) = (pace.sweep, stop.clone());
     tasks.spawn(async move { bot.sweeps(every, told).await });
     let (journal, told) = (Arc::clone(&door.journal), stop.clone());
@@ -309,6 +340,14 @@ pub(super) fn adapter(
 fn owner() -> Result<String, Outage> {
     let random = process::random()?;
     Ok(random.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Where a panic was, not what it said: that may quote what was worked on.
+fn panic_fields(panic: &std::panic::PanicHookInfo<'_>) -> [(&'static str, String); 1] {
+    let place = panic
+        .location()
+        .map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    [("at", place)]
 }
 
 /// One JSON object a line.

@@ -8,7 +8,7 @@ use super::reader::{Reader, Section, Text, quoted};
 use crate::forge::{ForgeKind, ForgeRepo};
 use std::path::PathBuf;
 
-const TOP: [&str; 11] = [
+const TOP: [&str; 12] = [
     "version",
     "listen",
     "store",
@@ -18,6 +18,7 @@ const TOP: [&str; 11] = [
     "fingerprint_key",
     "workers",
     "sweep_seconds",
+    "otlp",
     "forge",
     "repository",
 ];
@@ -45,6 +46,8 @@ pub struct BotConfig {
     pub workers: usize,
     /// Seconds between two sweeps.
     pub sweep_seconds: u64,
+    /// `host:port` of a collector of traces (OTLP over HTTP), if there is one.
+    pub otlp: Option<String>,
     /// The forges.
     pub forges: Vec<ForgeConfig>,
     /// The repositories that are judged; others are left alone.
@@ -139,7 +142,8 @@ fn config(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<BotConfig> {
         let why = format!("this program reads bot.toml of version 1, not {version}");
         reader.error("unknown-version", span, why);
     }
-    let listen = reader.text(top, "listen").and_then(|text| listen(reader, &text));
+    let listen = reader.text(top, "listen").and_then(|text| address(reader, &text));
+    let otlp = reader.text(top, "otlp").and_then(|text| address(reader, &text));
     let store = store(reader, top);
     let mirrors = path(reader, top, "mirrors", "bot.toml");
     let key = path(reader, top, "fingerprint_key", "bot.toml");
@@ -156,12 +160,13 @@ fn config(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<BotConfig> {
         fingerprint_key: key?,
         workers: usize::try_from(workers).ok()?,
         sweep_seconds: u64::try_from(sweep).ok()?,
+        otlp,
         forges,
         repositories,
     })
 }
 
-fn listen(reader: &mut Reader<'_>, text: &Text<'_>) -> Option<String> {
+fn address(reader: &mut Reader<'_>, text: &Text<'_>) -> Option<String> {
     let parts = text.value.rsplit_once(':');
     if parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
         return Some(text.value.to_string());

@@ -5,7 +5,7 @@
 use super::{Forgejo, GitHub, Gitlab};
 use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeRepo, Permission};
-use crate::port::{FetchSource, Forge, ForgeError};
+use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 
 /// A forge of any kind: the port's futures are of the adapters' own types, so there is no `dyn Forge`.
@@ -37,6 +37,10 @@ impl Forge for AnyForge {
 
     async fn open_changes(&self, repo: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
         each!(self, forge => forge.open_changes(repo))
+    }
+
+    async fn open_heads(&self, repo: &ForgeRepo) -> Result<Vec<OpenChange>, ForgeError> {
+        each!(self, forge => forge.open_heads(repo))
     }
 
     async fn repositories(&self) -> Result<Vec<ForgeRepo>, ForgeError> {

@@ -33,6 +33,10 @@ pub struct Manner {
     pub patience: Duration,
     /// Between two calls with an effect under one installation or account; GitHub asks for one second.
     pub mutation_gap: Duration,
+    /// Calls with an effect that may follow each other at once after a rest; with one each second more, 20 are the
+    /// 80 a minute that GitHub allows.
+    /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+    pub mutation_burst: u32,
     /// Before a call without effect is made again after 5xx or a broken connection; doubled the second time.
     pub retry_after: Duration,
 }
@@ -42,6 +46,7 @@ impl Default for Manner {
         Self {
             patience: Duration::from_secs(30),
             mutation_gap: Duration::from_secs(1),
+            mutation_burst: 20,
             retry_after: Duration::from_millis(300),
         }
     }

@@ -139,7 +139,7 @@ impl Forgejo {
         Ok(Self {
             forge: forge.to_owned(),
             client: Client::new(api, "application/json", manner)?,
-            lane: Lane::new(manner.mutation_gap),
+            lane: Lane::new(manner.mutation_gap, manner.mutation_burst),
             token,
             account: OnceCell::new(),
         })

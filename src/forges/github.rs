@@ -20,7 +20,7 @@ use super::lane::Lane;
 use super::{path, text};
 use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeRepo, Permission};
-use crate::port::{FetchSource, Forge, ForgeError};
+use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 use comments::Thread;
 use octocrab::EncodingKey;
@@ -91,8 +91,8 @@ impl GitHub {
             key,
             admin: app.admin,
             client: Client::new(&app.api, "application/vnd.github+json", app.manner)?,
-            app_lane: Lane::new(app.manner.mutation_gap),
-            token_lane: Lane::new(Duration::ZERO),
+            app_lane: Lane::new(app.manner.mutation_gap, app.manner.mutation_burst),
+            token_lane: Lane::new(Duration::ZERO, 1),
             installations: Mutex::default(),
         })
     }
@@ -106,8 +106,8 @@ impl GitHub {
 
     fn as_installation(&self, id: u64) -> AsInstallation<'_> {
         let mut all = self.installations.lock().unwrap_or_else(PoisonError::into_inner);
-        let gap = self.client.manner.mutation_gap;
-        let installation = all.entry(id).or_insert_with(|| Arc::new(Installation::new(id, gap)));
+        let manner = self.client.manner;
+        let installation = all.entry(id).or_insert_with(|| Arc::new(Installation::new(id, manner)));
         AsInstallation {
             hub: self,
             installation: Arc::clone(installation),
@@ -179,10 +179,22 @@ impl Forge for GitHub {
     }
 
     async fn open_changes(&self, repo: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
+        let open = self.open_heads(repo).await?;
+        Ok(open.into_iter().map(|change| change.number).collect())
+    }
+
+    async fn open_heads(&self, repo: &ForgeRepo) -> Result<Vec<OpenChange>, ForgeError> {
         let session = self.session(repo).await?;
         let path = format!("/repos/{}/pulls?state=open&per_page=100", path::repo(repo)?);
-        let pulls: Vec<wire::Numbered> = session.list(&path).await?;
-        Ok(pulls.into_iter().map(|pull| pull.number).collect())
+        let pulls: Vec<wire::Pull> = session.list(&path).await?;
+        let open = |pull: wire::Pull| OpenChange {
+            number: pull.number,
+            at: format!("refs/heads/{}", pull.base.name)
+                .parse()
+                .ok()
+                .map(|base| (pull.head.sha, base)),
+        };
+        Ok(pulls.into_iter().map(open).collect())
     }
 
     /// An installation that has withdrawn our access has no repositories for us; it hides no other's.

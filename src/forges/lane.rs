@@ -1,4 +1,4 @@
-//! The pace of one identity at a forge: one mutation at a time with a gap between, closed while limited.
+//! The pace of one identity at a forge: one mutation at a time, few in a row without a gap, closed while limited.
 //!
 //! In scope: an installation's or account's own budget, so that a limit of one
 //! stops no other. Out of scope: what is called.
@@ -13,17 +13,21 @@ use tokio::time::Instant;
 /// The pace of one identity.
 pub(super) struct Lane {
     gap: Duration,
+    /// How far mutations may run ahead of one each gap.
+    ahead: Duration,
     closed_until: Mutex<Option<Instant>>,
-    last_mutation: tokio::sync::Mutex<Option<Instant>>,
+    /// When the next mutation would be due if there were no running ahead.
+    due: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Lane {
-    /// A lane whose mutations are at least `gap` apart.
-    pub(super) fn new(gap: Duration) -> Self {
+    /// A lane with one mutation each `gap`, of which `burst` (at least 1) may come at once after a rest.
+    pub(super) fn new(gap: Duration, burst: u32) -> Self {
         Self {
             gap,
+            ahead: gap * burst.saturating_sub(1),
             closed_until: Mutex::default(),
-            last_mutation: tokio::sync::Mutex::default(),
+            due: tokio::sync::Mutex::default(),
         }
     }
 
@@ -50,11 +54,16 @@ impl Lane {
 
     /// Waits for the turn of a mutation; hold it until the call is done.
     pub(super) async fn turn(&self) -> MutexGuard<'_, Option<Instant>> {
-        let mut last = self.last_mutation.lock().await;
-        if let Some(last) = *last {
-            tokio::time::sleep_until(last + self.gap).await;
+        let mut due = self.due.lock().await;
+        let mut now = Instant::now();
+        if let Some(opens) = due
+            .and_then(|due| due.checked_sub(self.ahead))
+            .filter(|opens| *opens > now)
+        {
+            tokio::time::sleep_until(opens).await;
+            now = Instant::now();
         }
-        *last = Some(Instant::now());
-        last
+        *due = Some(due.map_or(now, |due| due.max(now)) + self.gap);
+        due
     }
 }

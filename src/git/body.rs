@@ -131,6 +131,11 @@ impl TreeEntries<'_> {
     pub fn is_complete(&self) -> bool {
         self.rest.is_empty()
     }
+
+    /// Bytes after the last entry so far.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for TreeEntries<'a> {

@@ -2,14 +2,12 @@
 
 use super::outage;
 use crate::port::Outage;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// A moment on the monotonic clock, and whether it has passed.
+/// A moment on the monotonic clock.
 pub(super) struct Deadline {
     end: Option<Instant>,
     seconds: u64,
-    passed: AtomicBool,
 }
 
 impl Deadline {
@@ -18,13 +16,7 @@ impl Deadline {
         Self {
             end: Instant::now().checked_add(Duration::from_secs(seconds)),
             seconds,
-            passed: AtomicBool::new(false),
         }
-    }
-
-    /// The flag by which long-running work is told to stop.
-    pub(super) fn flag(&self) -> &AtomicBool {
-        &self.passed
     }
 
     /// Fails with `deadline-passed` once the moment has come.
@@ -32,7 +24,6 @@ impl Deadline {
         if self.end.is_none_or(|end| Instant::now() < end) {
             return Ok(());
         }
-        self.passed.store(true, Relaxed);
         Err(outage(
             "deadline-passed",
             "cannot finish the inspection of the push",

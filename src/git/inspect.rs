@@ -74,11 +74,7 @@ pub(super) fn inspect<V: ObjectVisitor>(
     accuse(store, &mut traversed, held, &outside);
     let seen = (traversed.objects, traversed.bytes);
     let mut introduced = Introduced::new(store, visitor, limits, &deadline, seen);
-    let mut reused = Vec::new();
-    for root in outside.rest() {
-        let found = introduced.reused(root, &outside)?;
-        reused.extend(found.into_iter().map(|(place, hit)| (root, place, hit)));
-    }
+    let reused = look_outside(&mut introduced, &outside)?;
     let mut hits = place_hits(store, &mut traversed, reused, &ordered, &mut noted)?;
     noted.append(&mut introduced.bounds);
     let (objects, bytes) = (introduced.objects, introduced.bytes);
@@ -121,6 +117,57 @@ pub(super) fn introduced<V: ObjectVisitor>(
         bytes: introduced.bytes,
         bounds: introduced.bounds,
     })
+}
+
+/// See [`super::Gate::survey`].
+pub(super) fn survey<V: ObjectVisitor>(
+    store: &Store,
+    bounds: &Bounds,
+    visitor: &V,
+) -> Result<port::Introduced<V::Hit>, Outage> {
+    let deadline = Deadline::after(bounds.seconds);
+    let limits = Limits::of(bounds);
+    let none = HashSet::new();
+    let mut traversed = match &store.quarantine {
+        Some(own) => traverse(own, visitor, limits.object_bytes, bounds.threads, &none, &deadline)?,
+        None => Traversed::default(),
+    };
+    // Nobody asks for the commits' text: of a long history it is as large as all else together.
+    traversed
+        .commits
+        .values_mut()
+        .for_each(|commit| commit.data = Vec::new());
+    let all: HashSet<Oid> = traversed.commits.keys().copied().collect();
+    let ordered = Walk::new(store, &traversed.commits, bounds.commits, &deadline).order(&all)?;
+    let outside = outside(store, &mut traversed, &none, &ordered, &all, &deadline)?;
+    let seen = (traversed.objects, traversed.bytes);
+    let mut introduced = Introduced::new(store, visitor, limits, &deadline, seen);
+    let reused = look_outside(&mut introduced, &outside)?;
+    let mut noted = Noted::new();
+    let mut hits = place_hits(store, &mut traversed, reused, &ordered, &mut noted)?;
+    noted.append(&mut introduced.bounds);
+    hits.sort_by(|a, b| a.0.cmp(&b.0));
+    noted.sort();
+    noted.dedup();
+    Ok(port::Introduced {
+        hits,
+        objects: introduced.objects,
+        bytes: introduced.bytes,
+        bounds: noted,
+    })
+}
+
+/// Visits what new trees take up from outside; each hit with the object that they refer to.
+fn look_outside<V: ObjectVisitor>(
+    introduced: &mut Introduced<'_, V>,
+    outside: &Outside,
+) -> Result<Vec<(Oid, Place, V::Hit)>, Outage> {
+    let mut reused = Vec::new();
+    for root in outside.rest() {
+        let found = introduced.reused(root, outside)?;
+        reused.extend(found.into_iter().map(|(place, hit)| (root, place, hit)));
+    }
+    Ok(reused)
 }
 
 /// What is known of a push that brings more objects than the bound: only that.

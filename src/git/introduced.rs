@@ -4,7 +4,7 @@
 //! its parents' trees do not have at the same path; each object once, parents'
 //! commits first. Out of scope: which commits those are (`walk`).
 
-use super::body::{CommitHead, EntryKind, push_printable, tree_entries};
+use super::body::{CommitHead, EntryKind, TreeEntries, TreeEntry, push_printable, tree_entries};
 use super::deadline::Deadline;
 use super::quarantine::Read;
 use super::store::{Store, kind_of, oid_from};
@@ -13,7 +13,8 @@ use crate::finding::Place;
 use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::iter::Peekable;
 
 /// Visits what in-store commits introduce.
 pub(super) struct Introduced<'a, V: ObjectVisitor> {
@@ -36,9 +37,6 @@ struct Folder {
     path: String,
     depth: usize,
 }
-
-/// The entries of one of the parents' trees, by name.
-type Names = HashMap<Vec<u8>, (EntryKind, Oid)>;
 
 impl<'a, V: ObjectVisitor> Introduced<'a, V> {
     /// * `objects`, `bytes`: what the visitor has seen so far; the bound on objects counts both.
@@ -140,24 +138,32 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
         if !self.visit(folder.tree, place)? {
             return Ok(());
         }
+        let id_len = folder.tree.as_bytes().len();
         let mut data = Vec::new();
         self.store.tree(folder.tree, &mut data)?;
-        let before = self.names_before(folder)?;
-        for entry in tree_entries(&data, folder.tree.as_bytes().len()) {
-            let oid = oid_from(entry.id);
-            let same_name: Vec<_> = before.iter().filter_map(|names| names.get(entry.name)).collect();
-            if entry.kind == EntryKind::Submodule || same_name.contains(&&(entry.kind, oid)) {
+        let earlier = self.trees(&folder.before)?;
+        let mut earlier: Vec<_> = earlier
+            .iter()
+            .map(|tree| tree_entries(tree, id_len).peekable())
+            .collect();
+        for entry in tree_entries(&data, id_len).filter(|entry| entry.kind != EntryKind::Submodule) {
+            let mut known = false;
+            let mut before = Vec::new();
+            for old in earlier.iter_mut().filter_map(|tree| same_name(tree, &entry)) {
+                known |= (old.kind, old.id) == (entry.kind, entry.id);
+                before.extend((old.kind == EntryKind::Tree).then(|| oid_from(old.id)));
+            }
+            if known {
                 continue;
             }
-            let path = join(&folder.path, entry.name);
+            let (oid, path) = (oid_from(entry.id), join(&folder.path, entry.name));
             if entry.kind == EntryKind::Blob {
                 self.visit(oid, place_of(commit, oid, &path))?;
                 continue;
             }
-            let trees = same_name.into_iter().filter(|(kind, _)| *kind == EntryKind::Tree);
             folders.push(Folder {
                 tree: oid,
-                before: trees.map(|(_, id)| *id).collect(),
+                before,
                 path,
                 depth: folder.depth + 1,
             });
@@ -165,15 +171,12 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
         Ok(())
     }
 
-    fn names_before(&self, folder: &Folder) -> Result<Vec<Names>, Outage> {
-        let mut all = Vec::new();
-        let mut data = Vec::new();
-        for tree in &folder.before {
-            self.store.tree(*tree, &mut data)?;
-            let entries = tree_entries(&data, tree.as_bytes().len());
-            all.push(entries.map(|e| (e.name.to_vec(), (e.kind, oid_from(e.id)))).collect());
-        }
-        Ok(all)
+    fn trees(&self, ids: &[Oid]) -> Result<Vec<Vec<u8>>, Outage> {
+        let read = |id: &Oid| {
+            let mut data = Vec::new();
+            self.store.tree(*id, &mut data).map(|()| data)
+        };
+        ids.iter().map(read).collect()
     }
 
     /// Shows an object to the visitor unless it has seen it; `false` if this walk has been at it before.
@@ -201,12 +204,33 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             Read::Done(kind) => {
                 self.objects += 1;
                 self.bytes += data.len() as u64;
-                let hits = self.visitor.visit(oid, kind_of(kind), &data);
-                self.hits.extend(hits.into_iter().map(|hit| (place.clone(), hit)));
+                let looked = self.visitor.visit(oid, kind_of(kind), &data);
+                self.hits
+                    .extend(looked.hits.into_iter().map(|hit| (place.clone(), hit)));
             }
         }
         Ok(true)
     }
+}
+
+/// The entry of a tree that has the name and kind of order of another; entries are asked for in their order.
+///
+/// A tree that is not in order, which Git refuses, may seem not to have it: then more is looked at, not less.
+fn same_name<'t>(tree: &mut Peekable<TreeEntries<'t>>, entry: &TreeEntry) -> Option<TreeEntry<'t>> {
+    while tree.next_if(|old| before(old, entry)).is_some() {}
+    tree.next_if(|old| old.name == entry.name && !before(entry, old))
+}
+
+/// Whether an entry stands before another: folders as if their names ended in a slash.
+/// <https://git-scm.com/docs/git-fsck#_fsck_messages> (`treeNotSorted`)
+fn before(a: &TreeEntry, b: &TreeEntry) -> bool {
+    let common = a.name.len().min(b.name.len());
+    let next = |entry: &TreeEntry| match entry.name.get(common) {
+        Some(byte) => *byte,
+        None if entry.kind == EntryKind::Tree => b'/',
+        None => 0,
+    };
+    (&a.name[..common], next(a)) < (&b.name[..common], next(b))
 }
 
 pub(super) fn place_of(commit: Oid, object: Oid, path: &str) -> Place {

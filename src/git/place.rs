@@ -16,8 +16,8 @@ use crate::push::Oid;
 use gix::objs::Kind;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Most trees that are read again to name places: about a second of work.
-const MAX_TREES: usize = 2_000;
+/// Most trees that are read again to name places: about 40 ms of work.
+const MAX_TREES: usize = 500;
 
 /// The places of objects.
 ///

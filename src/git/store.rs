@@ -2,6 +2,7 @@
 //!
 //! Replace refs, grafts, shallow and commit-graph files are never read.
 
+use super::bases::Bases;
 use super::body::{CommitHead, commit_head, tag_target};
 use super::quarantine::{Quarantine, Read};
 use super::{MAX_OBJECT_BYTES, locate::Layout, object_unreadable, outage, printable};
@@ -41,7 +42,7 @@ impl Store {
             alloc_limit_bytes: Some(MAX_OBJECT_BYTES),
             ..Default::default()
         };
-        let main = gix::odb::at_opts(&layout.objects, layout.hash, None, options).map_err(|e| {
+        let mut main = gix::odb::at_opts(&layout.objects, layout.hash, None, options).map_err(|e| {
             outage(
                 "object-store-unreadable",
                 format!("cannot open {}", printable(&layout.objects)),
@@ -49,6 +50,7 @@ impl Store {
                 "check that the account that runs the hook may read it, and its info/alternates",
             )
         })?;
+        main.set_pack_cache(|| Box::<Bases>::default());
         let mut probe = main.clone();
         probe.refresh_never();
         Ok(Self {

@@ -1,12 +1,13 @@
 //! One pass over all that a push brought: every object to the visitor, once.
 //!
-//! In scope: packs by gix's delta tree on all cores, loose and few objects on
-//! the calling thread, objects beyond the size limit left out and reported,
-//! commits kept, and the reverse map from an object to one tree or commit that
-//! holds it. Out of scope: what is reachable (`walk`).
+//! In scope: packs along their deltas on all cores (`descend`), loose and few
+//! objects on the calling thread, objects beyond the size limit left out and
+//! reported, commits kept, and the reverse map from an object to one tree or
+//! commit that holds it. Out of scope: what is reachable (`walk`).
 
-use super::body::{CommitHead, EntryKind, commit_head, tree_entries};
+use super::body::{CommitHead, EntryKind, TreeEntry, commit_head, tree_entries};
 use super::deadline::Deadline;
+use super::descend::descend;
 use super::quarantine::{Pack, Quarantine, Read};
 use super::store::{kind_of, oid_from, oid_of};
 use super::{outage, printable};
@@ -14,7 +15,6 @@ use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -38,7 +38,8 @@ pub(super) struct Traversed<H> {
     pub(super) hits: Vec<Found<H>>,
     /// Positions of objects beyond the size limit.
     pub(super) too_large: Vec<(u32, Kind)>,
-    /// For each position, the lowest position of a tree or commit that holds it, or [`NOBODY`].
+    /// For each position, the lowest position of a tree or commit that holds it in bytes of its own, not only in
+    /// those that a delta keeps from another tree that does; or [`NOBODY`].
     pub(super) holders: Vec<u32>,
     /// What trees and commits here refer to and the push did not bring.
     pub(super) outside: HashSet<Oid>,
@@ -67,7 +68,7 @@ impl<H> Default for Traversed<H> {
 ///
 /// Most trees differ little from the one before, so a small cache of what was
 /// noted last spares most look-ups in the set.
-struct Outsiders<'p, 'a, V: ObjectVisitor> {
+pub(super) struct Outsiders<'p, 'a, V: ObjectVisitor> {
     pass: &'p Pass<'a, V>,
     noted: HashSet<Oid>,
     last: Vec<[u8; 32]>,
@@ -77,7 +78,7 @@ struct Outsiders<'p, 'a, V: ObjectVisitor> {
 const LAST: usize = 1 << 14;
 
 impl<'p, 'a, V: ObjectVisitor> Outsiders<'p, 'a, V> {
-    fn new(pass: &'p Pass<'a, V>) -> Self {
+    pub(super) fn new(pass: &'p Pass<'a, V>) -> Self {
         Self {
             pass,
             noted: HashSet::new(),
@@ -94,12 +95,6 @@ impl<'p, 'a, V: ObjectVisitor> Outsiders<'p, 'a, V> {
             self.last[slot][..id.len()].copy_from_slice(id);
             self.noted.insert(oid_from(id));
         }
-    }
-}
-
-impl<V: ObjectVisitor> Clone for Outsiders<'_, '_, V> {
-    fn clone(&self) -> Self {
-        Self::new(self.pass)
     }
 }
 
@@ -126,6 +121,10 @@ pub(super) fn traverse<V: ObjectVisitor>(
     deadline: &Deadline,
 ) -> Result<Traversed<V::Hit>, Outage> {
     let pass = Pass::new(quarantine, visitor, limit, appended, deadline);
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
     for pack in &quarantine.packs {
         pass.pack(pack, threads)?;
     }
@@ -134,12 +133,13 @@ pub(super) fn traverse<V: ObjectVisitor>(
     Ok(pass.finish())
 }
 
-struct Pass<'a, V: ObjectVisitor> {
-    quarantine: &'a Quarantine,
-    visitor: &'a V,
-    limit: u64,
-    appended: &'a HashSet<u32>,
-    deadline: &'a Deadline,
+/// One pass: what it looks at, and what it has learned so far.
+pub(super) struct Pass<'a, V: ObjectVisitor> {
+    pub(super) quarantine: &'a Quarantine,
+    pub(super) visitor: &'a V,
+    pub(super) limit: u64,
+    pub(super) appended: &'a HashSet<u32>,
+    pub(super) deadline: &'a Deadline,
     seen: Vec<AtomicU8>,
     holders: Vec<AtomicU32>,
     commits: Mutex<Vec<(Oid, Vec<u8>)>>,
@@ -150,7 +150,7 @@ struct Pass<'a, V: ObjectVisitor> {
     bytes: AtomicU64,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -185,10 +185,10 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
     }
 
     fn pack(&self, pack: &Pack, threads: usize) -> Result<(), Outage> {
-        if pack.len() > FEW && self.delta_tree(pack, threads)? {
+        if pack.len() > FEW && descend(self, pack, threads)? {
             return Ok(());
         }
-        // Too few for threads, or an object beyond the limit stopped them: what is left is read one by one.
+        // Too few for threads, or too much to hold: what is left is read one by one.
         let mut rest: Vec<u32> = (pack.first..pack.first + pack.len())
             .filter(|&at| self.seen[at as usize].load(Relaxed) == 0)
             .collect();
@@ -196,43 +196,6 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         self.spread(&rest, threads, |at, buf, inflate| {
             self.quarantine.read_packed(pack, at, self.limit, buf, inflate)
         })
-    }
-
-    /// Visits a pack along its delta tree; `false` if an object beyond the limit stopped it.
-    fn delta_tree(&self, pack: &Pack, threads: usize) -> Result<bool, Outage> {
-        use gix::odb::pack::index::traverse::SafetyCheck;
-        use gix::odb::pack::index::traverse::with_index::Options;
-        let options = Options {
-            // Git has just hashed every object of the quarantine.
-            check: SafetyCheck::SkipFileAndObjectChecksumVerification,
-            thread_limit: (threads > 0).then_some(threads),
-            alloc_limit_bytes: usize::try_from(self.limit).ok(),
-        };
-        let mut outsiders = Outsiders::new(self);
-        let accept = move |kind, data: &[u8], entry: &gix::odb::pack::index::Entry, _: &dyn gix::Progress| {
-            self.deadline
-                .check()
-                .map_err(|_| gix::error::message("deadline").cancelled_error())?;
-            self.accept(&entry.oid, kind, data, &mut outsiders);
-            Ok(())
-        };
-        // gix takes a pack at its word in places; a broken one must be an outage, not a crash.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            pack.bundle.index.traverse_with_index(
-                &pack.bundle.pack,
-                accept,
-                &mut gix::progress::Discard,
-                self.deadline.flag(),
-                options,
-            )
-        }));
-        self.deadline.check()?;
-        match result {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(e)) if e.is_resource_exhausted() => Ok(false),
-            Ok(Err(e)) => Err(pack_unreadable(pack, &e.to_string())),
-            Err(_) => Err(pack_unreadable(pack, "its reader gave up")),
-        }
     }
 
     /// Reads objects one by one, on several threads if there are many.
@@ -248,15 +211,15 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
             for &at in part {
                 self.deadline.check()?;
                 match read(at, &mut buf, &mut inflate)? {
-                    Read::Done(kind) => self.accept(self.quarantine.id(at), kind, &buf, &mut outsiders),
+                    Read::Done(kind) if self.claim(at, buf.len()) => {
+                        self.look(at, kind, &buf);
+                        self.refer(at, kind, &buf, &mut outsiders);
+                    }
+                    Read::Done(_) => {}
                     Read::TooLarge(kind) => self.refuse(at, kind),
                 }
             }
             Ok(())
-        };
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
         };
         if positions.len() <= FEW as usize || threads == 1 {
             return run(positions);
@@ -271,26 +234,33 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         })
     }
 
-    /// Takes one object in: the visitor sees it, unless it has seen it before.
-    fn accept(&self, id: &gix::oid, kind: Kind, data: &[u8], outsiders: &mut Outsiders<'_, 'a, V>) {
-        let Some(at) = self.quarantine.position(id.as_bytes()) else {
-            return;
-        };
-        if self.seen[at as usize].swap(1, Relaxed) != 0 {
-            return;
+    /// Counts an object; `false` if it has been, here or at another place of the quarantine.
+    pub(super) fn claim(&self, at: u32, len: usize) -> bool {
+        let id = self.quarantine.id(at).as_bytes();
+        if self.quarantine.position(id) != Some(at) || self.seen[at as usize].swap(1, Relaxed) != 0 {
+            return false;
         }
         self.objects.fetch_add(1, Relaxed);
-        self.bytes.fetch_add(data.len() as u64, Relaxed);
-        let hits = self.visitor.visit(oid_of(id), kind_of(kind), data);
-        if !hits.is_empty() {
-            locked(&self.hits).push((at, kind, hits));
+        self.bytes.fetch_add(len as u64, Relaxed);
+        true
+    }
+
+    /// Shows an object to the visitor and keeps its hits; whether it is plain.
+    pub(super) fn look(&self, at: u32, kind: Kind, data: &[u8]) -> bool {
+        let looked = self.visitor.visit(oid_of(self.quarantine.id(at)), kind_of(kind), data);
+        if !looked.hits.is_empty() {
+            locked(&self.hits).push((at, kind, looked.hits));
         }
+        looked.plain
+    }
+
+    /// Notes what an object refers to; commits are kept.
+    pub(super) fn refer(&self, at: u32, kind: Kind, data: &[u8], outsiders: &mut Outsiders<'_, 'a, V>) {
+        let id = self.quarantine.id(at);
         match kind {
             Kind::Tree => {
                 let entries = tree_entries(data, id.as_bytes().len());
-                for entry in entries.filter(|e| e.kind != EntryKind::Submodule) {
-                    self.note_holder(entry.id, at, outsiders);
-                }
+                entries.for_each(|entry| self.note_entry(&entry, at, outsiders));
             }
             Kind::Commit => {
                 if let Some(tree) = commit_head(data).tree {
@@ -299,6 +269,13 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
                 locked(&self.commits).push((oid_of(id), data.to_vec()));
             }
             Kind::Blob | Kind::Tag => {}
+        }
+    }
+
+    /// Notes what one entry of a tree refers to.
+    pub(super) fn note_entry(&self, entry: &TreeEntry<'_>, at: u32, outsiders: &mut Outsiders<'_, 'a, V>) {
+        if entry.kind != EntryKind::Submodule {
+            self.note_holder(entry.id, at, outsiders);
         }
     }
 
@@ -316,9 +293,10 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         }
     }
 
-    fn refuse(&self, at: u32, kind: Kind) {
+    /// Notes an object beyond the size limit.
+    pub(super) fn refuse(&self, at: u32, kind: Kind) {
         let id = self.quarantine.id(at);
-        if self.quarantine.position(id.as_bytes()) != Some(at) {
+        if self.quarantine.position(id.as_bytes()) != Some(at) || self.seen[at as usize].swap(1, Relaxed) != 0 {
             return;
         }
         locked(&self.too_large).push((at, kind));
@@ -348,7 +326,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
     }
 }
 
-fn pack_unreadable(pack: &Pack, why: &str) -> Outage {
+pub(super) fn pack_unreadable(pack: &Pack, why: &str) -> Outage {
     outage(
         "pack-unreadable",
         format!("cannot read the pack {}", printable(pack.bundle.pack.path())),

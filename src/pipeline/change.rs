@@ -145,6 +145,12 @@ where
         waivers: world.waivers,
     };
     let (facts, decision) = super::judged(&world, super::facts(&world, push).await).await;
+    // The next evaluation of this change, and the look at its trial merge, need not scan these again. Without the
+    // note they do: it may be lost.
+    let _ = world
+        .store
+        .mark_scanned(&super::without_match(&facts), world.rule_set)
+        .await;
     let kept = decision.findings.into_iter().filter(|f| f.code != ACCOUNT_CODE);
     (facts, kept.collect())
 }

@@ -17,7 +17,7 @@ use crate::config::WaiverPolicy;
 use crate::decision::{canonical, hex};
 use crate::feedback::change::{self as feedback, Frame, Seen};
 use crate::forge::{Answer as Answered, Change, CheckState, Display, ForgeEvent, ForgeRepo};
-use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Outage, Queue};
+use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, LetterBox, Outage, Queue};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::waiver::{Done, Order};
 use sha2::{Digest, Sha256};
@@ -27,8 +27,13 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
-/// Seconds of a lease: longer than a fetch, two inspections and the calls around them may take.
-const LEASE: i64 = 180;
+/// Seconds of a lease, after which what a dead worker held is taken over: longer than a forge may take over a call
+/// whose sender is gone (GitHub: 10 s), so that whoever looks then sees its effect.
+const LEASE: i64 = 20;
+/// How often a lease is renewed while its work goes on.
+const RENEWAL: Duration = Duration::from_secs(6);
+/// How often the store is tended.
+const TENDING: Duration = Duration::from_secs(1);
 /// Longest that one evaluation may take, fetch included.
 const LONGEST: Duration = Duration::from_secs(150);
 /// Longest that one call of a forge may take.
@@ -219,6 +224,19 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         }
     }
 
+    /// Tends the store until told to stop.
+    pub async fn tend(&self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            if let Err(outage) = self.queue.tend().await {
+                self.store_down(&outage);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TENDING) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
     pub(super) fn store_down(&self, outage: &Outage) {
         self.metrics.count(Count::StoreDown);
         self.log(
@@ -252,7 +270,16 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let Some(lease) = self.queue.lease_delivery(now, self.until(now), &self.owner).await? else {
             return Ok(false);
         };
-        match self.handle(&lease.work).await {
+        let (held, begun) = ((lease.row, lease.fence), Instant::now());
+        let Some(handled) = self.held(LetterBox::Inbox, held, self.handle(&lease.work)).await else {
+            self.metrics.count(Count::LeaseLost);
+            return Ok(true);
+        };
+        let lane = lease.work.event.lane(&lease.work.forge);
+        let (seed, fields) = (lease.work.seed(), [("lane", lane.as_str())]);
+        let traces = &self.metrics.traces;
+        traces.end("delivery", &seed, begun, handled.is_ok(), &fields);
+        match handled {
             Ok(displays) => {
                 if !self.queue.finish_delivery(&lease, &displays).await? {
                     self.metrics.count(Count::LeaseLost);
@@ -276,7 +303,16 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         let Some(lease) = self.queue.lease_display(now, self.until(now), &self.owner).await? else {
             return Ok(false);
         };
-        match self.show(&lease.work).await {
+        let (held, begun) = ((lease.row, lease.fence), Instant::now());
+        let Some(shown) = self.held(LetterBox::Outbox, held, self.show(&lease.work)).await else {
+            self.metrics.count(Count::LeaseLost);
+            return Ok(true);
+        };
+        let lane = lease.work.lane();
+        let fields = [("lane", lane.as_str()), ("evaluation", &lease.work.evaluation)];
+        let traces = &self.metrics.traces;
+        traces.end("display", &lease.work.evaluation, begun, shown.is_ok(), &fields);
+        match shown {
             Ok(()) => {
                 if !self.queue.finish_display(&lease).await? {
                     self.metrics.count(Count::LeaseLost);
@@ -288,6 +324,22 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             }
         }
         Ok(true)
+    }
+
+    /// Does leased work, and renews the lease meanwhile. `None`: another took it over, so it was given up.
+    async fn held<T>(&self, letter_box: LetterBox, lease: (i64, i64), work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                () = tokio::time::sleep(RENEWAL) => {}
+            }
+            let until = self.until((self.clock)());
+            // A store that is away for a moment ends no lease: its answer does.
+            if matches!(self.queue.renew(letter_box, lease, until).await, Ok(false)) {
+                return None;
+            }
+        }
     }
 
     fn postponed<T>(&self, what: &'static str, lease: &Leased<T>, again: &Again) -> (Timestamp, String) {
@@ -363,13 +415,20 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 why,
             });
         }
+        let begun = Instant::now();
         let result = tokio::time::timeout(CALL, ask(forge)).await.unwrap_or_else(|_| {
             Err(ForgeError::Later {
                 after_seconds: 10,
                 why: "no answer in time".to_owned(),
             })
         });
+        self.metrics.called_in(begun.elapsed());
         let failed = matches!(result, Err(ForgeError::Later { .. }));
+        match &result {
+            Ok(_) => {}
+            Err(ForgeError::Later { .. }) => self.metrics.count(Count::CallFailed),
+            Err(ForgeError::Refused { .. }) => self.metrics.count(Count::CallRefused),
+        }
         if breaker.note(failed, (self.clock)()) {
             self.metrics.count(Count::BreakerOpen);
             self.log("forge-left-alone", &[("forge", name.to_owned())]);
@@ -663,15 +722,24 @@ pub(super) fn fields(repo: &ForgeRepo, number: Option<u64>, head: Oid) -> [(&'st
 
 /// The part of an evaluation's id that is known before it: head, base branch, policy and rules.
 fn prefix(change: &Change, stamp: &Stamp) -> String {
-    let text = format!("{} {} {}", change.head_oid, change.base, stamp.all);
+    prefix_at(change.head_oid, &change.base, stamp)
+}
+
+fn prefix_at(head: Oid, base: &RefName, stamp: &Stamp) -> String {
+    let text = format!("{head} {base} {}", stamp.all);
     hex(&Sha256::digest(text.as_bytes()))[..16].to_owned()
 }
 
 /// Whether a display is the verdict on the change as it is.
 pub(super) fn is_verdict_on(display: &Display, change: &Change, stamp: &Stamp) -> bool {
+    is_verdict_at(display, change.head_oid, &change.base, stamp)
+}
+
+/// Whether a display is the verdict on this head for this base branch.
+pub(super) fn is_verdict_at(display: &Display, head: Oid, base: &RefName, stamp: &Stamp) -> bool {
     matches!(
         display.state,
         CheckState::Success | CheckState::Failure | CheckState::Neutral
-    ) && display.head == change.head_oid
-        && display.evaluation.starts_with(&prefix(change, stamp))
+    ) && display.head == head
+        && display.evaluation.starts_with(&prefix_at(head, base, stamp))
 }

@@ -4,6 +4,9 @@
 //! Out of scope: labels that a forge or a developer chooses: none is ever written.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+use super::trace::Traces;
+use crate::port::Depth;
+use crate::push::Timestamp;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -29,6 +32,8 @@ pub enum Count {
     NotShown,
     Swept,
     BreakerOpen,
+    CallFailed,
+    CallRefused,
     Entered,
     PassedBy,
     Lapsed,
@@ -36,7 +41,7 @@ pub enum Count {
 }
 
 /// Name and help of each counter.
-const NAMES: [(&str, &str); 21] = [
+const NAMES: [(&str, &str); 23] = [
     ("deliveries_accepted_total", "Deliveries stored"),
     ("deliveries_duplicate_total", "Deliveries that were stored before"),
     ("deliveries_unsigned_total", "Deliveries without a signature"),
@@ -66,6 +71,14 @@ const NAMES: [(&str, &str); 21] = [
     ),
     ("changes_swept_total", "Changes that the sweep found without verdict"),
     ("breaker_opened_total", "Times that a forge was left alone for a while"),
+    (
+        "forge_failures_total",
+        "Steps at a forge that failed for now: limits, outages, no answer",
+    ),
+    (
+        "forge_refusals_total",
+        "Steps that a forge refused: permissions, what is gone",
+    ),
     ("revisions_entered_total", "Landed revisions that got their entry"),
     ("revisions_passed_by_total", "Landed revisions that the policy refuses"),
     ("protection_lapsed_total", "Refs whose protection at the forge lapsed"),
@@ -84,6 +97,9 @@ pub struct Metrics {
     counts: [AtomicU64; NAMES.len()],
     accept: Histogram,
     verdict: Histogram,
+    forge: Histogram,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 /// A cumulative histogram.
@@ -119,9 +135,18 @@ impl Metrics {
         self.verdict.note(time);
     }
 
+    /// Notes how long a step at a forge took, waiting for its limits included.
+    pub fn called_in(&self, time: Duration) {
+        self.forge.note(time);
+    }
+
     /// The exposition text.
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let version = env!("CARGO_PKG_VERSION");
+        let mut text = format!(
+            "# HELP lychgate_build_info The program.\n# TYPE lychgate_build_info gauge\n\
+             lychgate_build_info{{version=\"{version}\"}} 1\n"
+        );
         for ((name, help), counter) in NAMES.iter().zip(&self.counts) {
             let value = counter.load(Relaxed);
             let _ = write!(
@@ -133,8 +158,42 @@ impl Metrics {
             .write(&mut text, "accept_seconds", "Time until a delivery is durable");
         self.verdict
             .write(&mut text, "verdict_seconds", "Time of an evaluation, fetch included");
+        self.forge.write(
+            &mut text,
+            "forge_seconds",
+            "Time of a step at a forge, waits for its limits included",
+        );
         text
     }
+}
+
+/// The gauges of the queue.
+pub fn depth_text(depth: &Depth, now: Timestamp) -> String {
+    let waits = match depth.oldest {
+        0 => 0,
+        since => u64::try_from(now.unix() - since).unwrap_or(0),
+    };
+    let mut text = String::new();
+    for (name, help, value) in [
+        ("queue_deliveries", "Deliveries that wait or are worked on", depth.inbox),
+        ("queue_displays", "Displays that wait or are being sent", depth.outbox),
+        (
+            "queue_dead_letters",
+            "Work that was laid aside: lychgate queue list",
+            depth.dead,
+        ),
+        (
+            "queue_oldest_seconds",
+            "How long the oldest waiting delivery has waited",
+            waits,
+        ),
+    ] {
+        let _ = write!(
+            text,
+            "# HELP lychgate_{name} {help}.\n# TYPE lychgate_{name} gauge\nlychgate_{name} {value}\n"
+        );
+    }
+    text
 }
 
 impl Histogram {

@@ -5,10 +5,10 @@
 //! them: the sweep only puts deliveries of our own into the inbox, under ids that
 //! any replica makes alike, so that many sweeps have one effect.
 
-use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, Stamp, is_verdict_on};
+use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, Stamp, is_verdict_at, is_verdict_on};
 use super::metrics::Count;
 use crate::forge::{ForgeEvent, ForgeRepo};
-use crate::port::{Forge, Outage, Queue};
+use crate::port::{Forge, OpenChange, Outage, Queue};
 use crate::push::Timestamp;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -84,12 +84,17 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     }
 
     async fn sweep_changes(&self, repo: &ForgeRepo, stamp: &Stamp) -> Result<(), Again> {
-        let numbers = self.call(&repo.forge, |forge| forge.open_changes(repo)).await?;
-        let Answer::Yes(numbers) = numbers else { return Ok(()) };
-        for number in numbers.into_iter().take(MOST_CHANGES) {
+        let open = self.call(&repo.forge, |forge| forge.open_heads(repo)).await?;
+        let Answer::Yes(open) = open else { return Ok(()) };
+        for OpenChange { number, at } in open.into_iter().take(MOST_CHANGES) {
+            let latest = self.queue.latest_display(repo, number).await?;
+            if let Some(((head, base), latest)) = at.as_ref().zip(latest.as_ref())
+                && is_verdict_at(latest, *head, base, stamp)
+            {
+                continue;
+            }
             let change = self.call(&repo.forge, |forge| forge.change(repo, number)).await?;
             let Answer::Yes(change) = change else { continue };
-            let latest = self.queue.latest_display(repo, number).await?;
             if !change.open || latest.is_some_and(|display| is_verdict_on(&display, &change, stamp)) {
                 continue;
             }

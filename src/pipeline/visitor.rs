@@ -1,9 +1,9 @@
 //! The scanner as the repository's visitor.
 
 use crate::object::{ObjectKind, tree_names};
-use crate::port::ObjectVisitor;
+use crate::port::{Looked, ObjectVisitor, Part};
 use crate::push::Oid;
-use crate::scan::{Match, Scanner};
+use crate::scan::{MARGIN, Match, Scanner};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,17 +12,17 @@ const REMEMBERED: usize = 1 << 16;
 
 /// Scans each object of a push; of trees only the names, and each name mostly once.
 ///
-/// The trees of a long push are most of its bytes and repeat the same names again and again. A name that was
-/// clean is remembered by a hash whose key is drawn for each push, so that nobody can make another name pass
-/// for it.
-pub(super) struct Visitor<'a> {
+/// The trees of a long push repeat the same names again and again. A name that was clean is remembered by a hash
+/// whose key is drawn for each push, so that nobody can make another name pass for it.
+pub struct Visitor<'a> {
     scanner: &'a Scanner<'a>,
     key: RandomState,
     clean: Vec<AtomicU64>,
 }
 
 impl<'a> Visitor<'a> {
-    pub(super) fn new(scanner: &'a Scanner<'a>) -> Self {
+    /// A visitor that remembers nothing yet.
+    pub fn new(scanner: &'a Scanner<'a>) -> Self {
         let clean = std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect();
         Self {
             scanner,
@@ -31,21 +31,27 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    fn names(&self, tree: &[u8], id_len: usize) -> Vec<Match> {
-        let mut found = Vec::new();
-        for (at, name) in tree_names(tree, id_len) {
-            let hash = self.key.hash_one(name);
-            let slot = &self.clean[hash as usize % REMEMBERED];
-            if slot.load(Ordering::Relaxed) == hash {
-                continue;
-            }
-            let matches = self.scanner.scan(name);
-            if matches.is_empty() {
-                slot.store(hash, Ordering::Relaxed);
-            }
-            found.extend(matches.into_iter().map(|found| moved(found, at as u64)));
+    /// The matches in a name.
+    fn name(&self, name: &[u8]) -> Vec<Match> {
+        let hash = self.key.hash_one(name);
+        let slot = &self.clean[hash as usize % REMEMBERED];
+        if slot.load(Ordering::Relaxed) == hash {
+            return Vec::new();
         }
-        found
+        let matches = self.scanner.scan(name);
+        if matches.is_empty() {
+            slot.store(hash, Ordering::Relaxed);
+        }
+        matches
+    }
+
+    fn tree(&self, tree: &[u8], id_len: usize) -> Looked<Match> {
+        let mut hits = Vec::new();
+        for (at, name) in tree_names(tree, id_len) {
+            hits.extend(self.name(name).into_iter().map(|found| moved(found, at as u64)));
+        }
+        let plain = hits.is_empty();
+        Looked { hits, plain }
     }
 }
 
@@ -59,10 +65,23 @@ fn moved(mut found: Match, by: u64) -> Match {
 impl ObjectVisitor for Visitor<'_> {
     type Hit = Match;
 
-    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Vec<Match> {
-        match kind {
-            ObjectKind::Tree => self.names(data, oid.as_bytes().len()),
-            _ => self.scanner.scan(data),
+    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<Match> {
+        if kind == ObjectKind::Tree {
+            return self.tree(data, oid.as_bytes().len());
         }
+        let (hits, plain) = self.scanner.outline(data);
+        Looked { hits, plain }
+    }
+
+    fn margin(&self) -> usize {
+        MARGIN
+    }
+
+    fn clean_part(&self, part: Part<'_>) -> bool {
+        self.scanner.clean_part(part.bytes, part.first, part.last)
+    }
+
+    fn clean_name(&self, name: &[u8]) -> bool {
+        self.name(name).is_empty()
     }
 }

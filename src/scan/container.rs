@@ -85,6 +85,8 @@ pub(crate) struct Budget {
     members: usize,
     /// Whether a bound was hit where no place can be told: inside an encoded piece.
     pub(crate) exceeded: bool,
+    /// Whether anything was met that reaches far ([`super::part`]).
+    pub(crate) far: bool,
 }
 
 impl Default for Budget {
@@ -93,6 +95,7 @@ impl Default for Budget {
             bytes: MAX_INFLATED,
             members: MAX_MEMBERS,
             exceeded: false,
+            far: false,
         }
     }
 }

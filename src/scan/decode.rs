@@ -5,6 +5,8 @@
 //! what is decoded is never longer than what it was decoded from, and the
 //! scanner goes at most two levels deep, so the work is linear.
 
+use super::simd::{self, Level};
+use super::table::{Set, nibbles};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -50,7 +52,7 @@ impl Piece {
 
 /// Calls `found` with every piece of `data` that is written in another way and decodes to text.
 pub(crate) fn each(data: &[u8], found: &mut dyn FnMut(Piece)) {
-    runs(data, &mut |run| {
+    simd::runs::<MIN_BASE64>(Level::detect(), &CLASS, data, &mut |run| {
         if let Some(piece) = hex(data, &run).or_else(|| base64(data, &run)) {
             found(piece);
         }
@@ -67,39 +69,15 @@ pub(crate) fn stepped(bytes: Vec<u8>, steps: Vec<usize>) -> Piece {
     }
 }
 
-/// Which bytes belong to base64, of both alphabets.
-const CLASS: [bool; 256] = {
-    let mut class = [false; 256];
-    let text = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_";
-    let mut i = 0;
-    while i < text.len() {
-        class[text[i] as usize] = true;
-        i += 1;
-    }
-    class
-};
-
-/// Calls `found` with each run of at least [`MIN_BASE64`] base64 characters.
-///
-/// Looks at the last byte of each possible run first, and goes on past the
-/// last byte that does not belong: a few looks for each 24 bytes of prose.
-fn runs(data: &[u8], found: &mut dyn FnMut(Range<usize>)) {
-    let belongs = |at: usize| CLASS[usize::from(data[at])];
-    let mut start = 0;
-    while start + MIN_BASE64 <= data.len() {
-        let gap = (start..start + MIN_BASE64).rev().find(|at| !belongs(*at));
-        if let Some(gap) = gap {
-            start = gap + 1;
-            continue;
-        }
-        let mut end = start + MIN_BASE64;
-        while end < data.len() && belongs(end) {
-            end += 1;
-        }
-        found(start..end);
-        start = end + 1;
-    }
-}
+/// Which bytes belong to base64, of both alphabets: a form for each high nibble.
+const CLASS: Set<1, 1> = Set::of(&[
+    [(nibbles(b"+-/"), 1 << 2)],
+    [(nibbles(b"0123456789"), 1 << 3)],
+    [(0xfffe, 1 << 4)],
+    [(nibbles(b"PQRSTUVWXYZ_"), 1 << 5)],
+    [(0xfffe, 1 << 6)],
+    [(nibbles(b"pqrstuvwxyz"), 1 << 7)],
+]);
 
 /// The usual and the URL-safe alphabet without padding; bits left over at the end are ignored.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()

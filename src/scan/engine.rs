@@ -4,11 +4,11 @@
 //! `decode`), places and excerpts (`place`).
 
 use super::evidence;
-use super::rules::{Entry, RuleSet};
+use super::rules::{Entry, Expression, RuleSet};
 use super::shape::Reach;
 use super::simd::{self, Level};
 use crate::finding::Confidence;
-use regex_automata::{Anchored, Input, util::captures::Captures};
+use regex_automata::{Anchored, Input, Match};
 use std::ops::Range;
 
 /// Most hits of one text; a text with more is reported as such.
@@ -31,16 +31,19 @@ pub(crate) struct Hit {
     pub(crate) fingerprint: [u8; 32],
 }
 
-/// The hits of one text, and whether there were more than [`MAX_HITS`].
+/// The hits of one text, whether there were more than [`MAX_HITS`], and whether anything was met that reaches far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hits {
     pub(crate) hits: Vec<Hit>,
     pub(crate) overflow: bool,
+    /// Whether a keyword was met whose matches may reach beyond [`super::part::MARGIN`] over several lines.
+    pub(crate) far: bool,
 }
 
 impl Hits {
     /// Adds the hits of a piece, their places being those that `outer` gives.
     pub(crate) fn take(&mut self, inner: Hits, outer: &dyn Fn(&Range<usize>) -> Range<usize>) {
+        self.far |= inner.far;
         self.overflow |= inner.overflow || self.hits.len() >= MAX_HITS;
         let room = MAX_HITS.saturating_sub(self.hits.len());
         self.hits.extend(inner.hits.into_iter().take(room).map(|hit| Hit {
@@ -98,14 +101,23 @@ impl Sweep<'_> {
             };
             let here = self.text.get(start..start + keyword.text.len());
             if here.is_some_and(|bytes| bytes.eq_ignore_ascii_case(keyword.text.as_bytes())) {
-                keyword.rules.iter().for_each(|rule| self.keyword(*rule, start));
+                for rule in keyword.rules.iter() {
+                    if rules.outline(*rule).admits(self.text, start) {
+                        self.keyword(*rule, start);
+                    }
+                }
             }
         }
     }
 
     /// Notes a keyword of a rule: extends its region, or searches that and opens another.
     fn keyword(&mut self, rule: u16, at: usize) {
-        let around = around(self.text, self.rules.entries()[usize::from(rule)].reach, at);
+        let reach = self.rules.entries()[usize::from(rule)].reach;
+        self.found.far |= super::part::is_far(reach);
+        let around = around(self.text, reach, at);
+        if !self.rules.outline(rule).admits_region(self.text, at, &around) {
+            return;
+        }
         let Some(i) = self.regions.iter().position(|region| region.rule == rule) else {
             self.regions.push(Region {
                 rule,
@@ -138,31 +150,43 @@ impl Sweep<'_> {
             // Cannot be: loading compiles every expression. Were it so, the keyword alone must not pass.
             return self.judge(rule, entry, at..end);
         };
-        let mut captures = expression.regex.create_captures();
         while at < end && !self.found.overflow {
             let input = Input::new(self.text).range(at..end);
-            expression.regex.search_captures(&input, &mut captures);
-            let Some(matched) = captures.get_match() else {
+            let Some(mut whole) = expression.regex.search(&input) else {
                 break;
             };
-            if matched.end() == end && end < self.text.len() {
+            let mut limit = end;
+            if whole.end() == end && end < self.text.len() {
                 // Perhaps cut by the region's end: again, from the same start, as far as a match may reach.
-                let far = self
-                    .text
-                    .len()
-                    .min(matched.start().saturating_add(entry.reach.after as usize));
+                let far = whole.start().saturating_add(entry.reach.after as usize);
+                limit = self.text.len().min(far).max(end);
                 let input = Input::new(self.text)
-                    .range(matched.start()..far.max(end))
+                    .range(whole.start()..limit)
                     .anchored(Anchored::Yes);
-                expression.regex.search_captures(&input, &mut captures);
+                whole = expression.regex.search(&input).unwrap_or(whole);
             }
-            let Some(whole) = captures.get_match() else {
-                break;
-            };
             at = whole.end().max(at + 1);
             self.regions[i].done = at;
-            self.judge(rule, entry, secret(&captures, expression.group, whole.range()));
+            self.judge(rule, entry, self.secret(expression, whole, limit));
         }
+    }
+
+    /// The secret's span: of the group where it took part, else of the whole match.
+    ///
+    /// * `limit`: where the search ended that found the match.
+    fn secret(&self, expression: &Expression, whole: Match, limit: usize) -> Range<usize> {
+        if expression.group == 0 {
+            return whole.range();
+        }
+        // Few places come this far: groups are told apart for these alone.
+        let mut captures = expression.regex.create_captures();
+        let input = Input::new(self.text)
+            .range(whole.start()..limit)
+            .anchored(Anchored::Yes);
+        expression.regex.search_captures(&input, &mut captures);
+        captures
+            .get_group(expression.group)
+            .map_or(whole.range(), |span| span.start..span.end)
     }
 
     fn judge(&mut self, rule: u16, entry: &Entry, span: Range<usize>) {
@@ -198,9 +222,4 @@ fn around(text: &[u8], reach: Reach, at: usize) -> Range<usize> {
     let from = memchr::memrchr(b'\n', &text[start..at]).map_or(start, |i| start + i);
     let to = memchr::memchr(b'\n', &text[at..end]).map_or(end, |i| at + i + 1);
     from..to
-}
-
-/// The secret's span: of the group where it took part, else of the whole match.
-fn secret(captures: &Captures, group: usize, whole: Range<usize>) -> Range<usize> {
-    captures.get_group(group).map_or(whole, |span| span.start..span.end)
 }

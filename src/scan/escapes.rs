@@ -4,9 +4,27 @@
 //! around it, and handed on with a map of each byte to its written form.
 
 use super::decode::{MAX_PIECE, Piece, stepped};
+use super::simd::{self, Level};
+use super::table::{Set, nibbles};
 
 /// Escapes at most this far apart belong together, and this much of the line is taken on either side.
 const NEAR: usize = 512;
+
+/// How each form begins, roughly: `%4`, `%f`, `\x4`, `\u4`, `&#4`, `&#x`.
+const FORMS: Set<1, 3> = {
+    let digits = nibbles(b"0123456789");
+    let third = (digits, 1 << 3 | 1 << 4 | 1 << 6);
+    Set::of(&[
+        [(nibbles(b"%"), 1 << 2), (digits, 1 << 3), third],
+        [(nibbles(b"%"), 1 << 2), (nibbles(b"abcdef"), 1 << 4 | 1 << 6), third],
+        [(nibbles(b"\\"), 1 << 5), (nibbles(b"xu"), 1 << 7), third],
+        [
+            (nibbles(b"&"), 1 << 2),
+            (nibbles(b"#"), 1 << 2),
+            (digits, 1 << 3 | 1 << 5 | 1 << 7),
+        ],
+    ])
+};
 
 /// Calls `found` with each decoded cluster of `data`.
 pub(crate) fn each(data: &[u8], found: &mut dyn FnMut(Piece)) {
@@ -42,7 +60,7 @@ fn cluster_end(data: &[u8], first: usize) -> usize {
 fn next_escape(data: &[u8], from: usize, to: usize) -> Option<usize> {
     let mut at = from;
     while at < to {
-        at += memchr::memchr3(b'%', b'\\', b'&', &data[at..to])?;
+        at = simd::find(Level::detect(), &FORMS, data, at..to)?;
         if escape(&data[at..]).is_some() {
             return Some(at);
         }

@@ -6,6 +6,8 @@
 //! understood, only read as the language would.
 
 use super::decode::{Piece, stepped};
+use super::simd::{self, Level};
+use super::table::{Set, nibbles};
 use std::ops::Range;
 
 /// Joints at most this far apart belong together, and this much is taken on either side.
@@ -16,6 +18,24 @@ const MAX_JOINT: usize = 80;
 const SIDE: usize = 3;
 /// Most joints of one piece.
 const MAX_JOINTS: usize = 256;
+
+/// A closing quote between what a token is made of and what may follow it in a joint, roughly.
+const FORM: Set<1, 3> = {
+    let quote = (nibbles(b"\"'"), 1 << 2);
+    let letter = (u16::MAX, 0xf8);
+    let sign = (nibbles(b"+-./"), 1 << 2);
+    let operator = (nibbles(b" +.&~"), 1 << 2 | 1 << 7);
+    let blank = (nibbles(b"\t\n\r"), 1);
+    let backslash = (nibbles(b"\\"), 1 << 5);
+    Set::of(&[
+        [letter, quote, operator],
+        [letter, quote, blank],
+        [letter, quote, backslash],
+        [sign, quote, operator],
+        [sign, quote, blank],
+        [sign, quote, backslash],
+    ])
+};
 
 /// Calls `found` with each joined cluster of `data`.
 pub(crate) fn each(data: &[u8], found: &mut dyn FnMut(Piece)) {
@@ -41,7 +61,7 @@ pub(crate) fn each(data: &[u8], found: &mut dyn FnMut(Piece)) {
 fn next(data: &[u8], from: usize, to: usize) -> Option<Range<usize>> {
     let mut at = from;
     while at < to {
-        at += memchr::memchr2(b'"', b'\'', &data[at..to])?;
+        at = 1 + simd::find(Level::detect(), &FORM, data, at.saturating_sub(1)..to - 1)?;
         if let Some(end) = joint(data, at) {
             return Some(at..end);
         }

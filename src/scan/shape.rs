@@ -23,7 +23,7 @@ pub struct Reach {
     pub one_line: bool,
 }
 
-fn parser() -> regex_syntax::Parser {
+pub(crate) fn parser() -> regex_syntax::Parser {
     regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build()
 }
 
@@ -37,6 +37,9 @@ pub fn compile(regex: &str) -> Result<meta::Regex, String> {
         .configure(
             meta::Config::new()
                 .utf8_empty(false)
+                // Only regions round a keyword are searched: what finds literals would find that one again, and
+                // costs more to make than all of the rest.
+                .auto_prefilter(false)
                 .nfa_size_limit(Some(16 << 20))
                 .hybrid_cache_capacity(4 << 20),
         )
@@ -92,11 +95,18 @@ fn one_line(hir: &Hir) -> bool {
     let HirKind::Concat(parts) = hir.kind() else {
         return !feeds(hir);
     };
-    let single = |part: &Hir| part.properties().maximum_len().is_some_and(|n| n <= 1);
     let first = usize::from(single(&parts[0]));
     let last = parts.len() - usize::from(single(&parts[parts.len() - 1]));
     // Looks before the first or after the last byte may also stand at the ends.
     parts[first..last.max(first)].iter().all(|part| !feeds(part))
+}
+
+/// Whether an expression is a single byte wherever it can have a line feed.
+fn single(part: &Hir) -> bool {
+    match part.kind() {
+        HirKind::Alternation(parts) => parts.iter().all(single),
+        _ => !feeds(part) || part.properties().maximum_len().is_some_and(|n| n <= 1),
+    }
 }
 
 /// Whether a line feed can be part of a match.
@@ -210,7 +220,7 @@ fn holds(text: &[u8], keywords: &[Vec<u8>]) -> bool {
 }
 
 /// Every text of a small finite expression, in lower case; `None` when there are too many.
-fn texts(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn texts(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     let mut all = match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => vec![Vec::new()],
         HirKind::Literal(literal) => vec![literal.0.to_ascii_lowercase()],
@@ -266,7 +276,8 @@ fn class_texts(class: &Class) -> Option<Vec<Vec<u8>>> {
     (all.len() <= 16).then(|| all.into_iter().map(|b| vec![b]).collect())
 }
 
-fn product(heads: &[Vec<u8>], tails: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+/// Each head with each tail; `None` when there are too many or they are too long.
+pub(crate) fn product(heads: &[Vec<u8>], tails: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     if heads.len() * tails.len() > MAX_TEXTS {
         return None;
     }

@@ -1,11 +1,21 @@
-//! The prefilter's pass over the bytes: AVX2, SSSE3, or plain code with the same answer.
+//! Passes over all bytes: AVX2, SSSE3, NEON, or plain code with the same answer.
 //!
-//! The only module with `unsafe`. A position is a candidate when the four
-//! folded bytes from it pass [`Table::admits`]; bytes past the end read as 0.
-//! All three ways give the same candidates in the same order, which the tests
-//! here check on generated inputs of every length and seam.
+//! The only module with `unsafe`. One pass, [`sweep`], tells for each block of
+//! 64 positions which of them pass the nibble masks of a [`Set`]; bytes past
+//! the end read as 0. On it stand the prefilter ([`candidates`]), the search
+//! for a short form ([`find`]) and that for long runs of a class ([`runs`]).
+//! All levels give the same, which the tests here check on generated inputs of
+//! every length and seam.
 
-use super::table::{FOLD, Table};
+use super::table::{FOLD, Set, Table};
+use std::ops::{ControlFlow, Range};
+
+/// Positions that are looked at in one go.
+const BLOCK: usize = 64;
+/// A block and what a form that starts at its last position may need: four bytes are the longest.
+const SEEN: usize = BLOCK + 3;
+/// Candidates that are looked up in one go.
+const LANES: usize = 8;
 
 /// A way to run the pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +26,9 @@ pub(crate) enum Level {
     /// 16 bytes at a time.
     #[cfg(target_arch = "x86_64")]
     Ssse3,
+    /// 16 bytes at a time.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// One byte at a time.
     Scalar,
 }
@@ -25,211 +38,430 @@ impl Level {
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if std::arch::is_x86_feature_detected!("avx2") {
+            if vector::avx2::here() {
                 return Self::Avx2;
             }
-            if std::arch::is_x86_feature_detected!("ssse3") {
+            if vector::ssse3::here() {
                 return Self::Ssse3;
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if vector::neon::here() {
+            return Self::Neon;
         }
         Self::Scalar
     }
 }
 
-/// Calls `found` with each candidate position of `data`, ascending.
+/// Calls `found` with each position of `data` whose four folded bytes pass the table's masks and bitmaps, ascending.
 pub(crate) fn candidates(level: Level, table: &Table, data: &[u8], found: &mut impl FnMut(usize)) {
-    // The vector code reads 3 bytes past its last position; the rest is left to the plain code.
-    let done = match level {
+    sweep::<{ FOLD as u8 }, _, _>(level, &table.masks, data, &mut |at, block, mask| {
+        confirm(table, block, mask, &mut |bit| found(at + bit));
+        ControlFlow::Continue(())
+    });
+}
+
+/// The first position in `from..to` at which the bytes of `data` pass a set; what passes may stand over `to`.
+pub(crate) fn find<const BYTES: usize>(
+    level: Level,
+    set: &Set<1, BYTES>,
+    data: &[u8],
+    range: Range<usize>,
+) -> Option<usize> {
+    let (from, to) = (range.start, range.end.min(data.len()));
+    // The bytes after `to` count for forms that start before it.
+    let part = data.get(from..to.saturating_add(BYTES - 1).min(data.len()))?;
+    let mut first = None;
+    sweep::<0, _, _>(level, set, part, &mut |at, _, mask| {
+        if mask == 0 {
+            return ControlFlow::Continue(());
+        }
+        first = Some(from + at + mask.trailing_zeros() as usize);
+        ControlFlow::Break(())
+    });
+    first.filter(|at| *at < to)
+}
+
+/// Calls `found` with each longest run of bytes of a class that has at least `LEAST` of them; 16 to 32.
+pub(crate) fn runs<const LEAST: usize>(
+    level: Level,
+    class: &Set<1, 1>,
+    data: &[u8],
+    found: &mut dyn FnMut(Range<usize>),
+) {
+    const { assert!(LEAST >= 16 && LEAST <= 32) };
+    // Where the run that reaches the block's start began.
+    let mut open = 0;
+    sweep::<0, _, _>(level, class, data, &mut |at, _, mask| {
+        if mask == u64::MAX {
+            return ControlFlow::Continue(());
+        }
+        let head = mask.trailing_ones();
+        if at + head as usize - open >= LEAST {
+            found(open..at + head as usize);
+        }
+        let tail = mask.leading_ones();
+        open = at + BLOCK - tail as usize;
+        // What lies between: bits that begin sixteen, then `LEAST` ones.
+        let mut inner = mask & (u64::MAX << head) & (u64::MAX >> tail);
+        let mut long = inner & inner >> 1;
+        long &= long >> 2;
+        long &= long >> 4;
+        long &= long >> 8;
+        long &= long >> (LEAST - 16);
+        while long != 0 {
+            let start = long.trailing_zeros();
+            let length = (inner >> start).trailing_ones();
+            found(at + start as usize..at + (start + length) as usize);
+            let gone = u64::MAX << (start + length);
+            (inner, long) = (inner & gone, long & gone);
+        }
+        ControlFlow::Continue(())
+    });
+    if data.len().is_multiple_of(BLOCK) && data.len() - open.min(data.len()) >= LEAST {
+        found(open..data.len());
+    }
+}
+
+/// Hands on the positions of a block that the bitmaps do not exclude either.
+///
+/// Looks up eight whether there are eight or not: a loop that ends after each
+/// number of candidates is mispredicted in nearly every block.
+#[inline(always)]
+fn confirm(table: &Table, block: &[u8; SEEN], mut mask: u64, found: &mut impl FnMut(usize)) {
+    while mask != 0 {
+        let (mut bits, mut passed) = ([0; LANES], 0u32);
+        for (i, bit) in bits.iter_mut().enumerate() {
+            let there = mask != 0;
+            *bit = (mask.trailing_zeros() & 63) as usize;
+            mask &= mask.wrapping_sub(1);
+            let window = [block[*bit], block[*bit + 1], block[*bit + 2], block[*bit + 3]];
+            let window = u32::from_le_bytes(window) | FOLD;
+            passed |= u32::from(there & table.in_bitmap(window)) << i;
+        }
+        while passed != 0 {
+            found(bits[passed.trailing_zeros() as usize % LANES]);
+            passed &= passed - 1;
+        }
+    }
+}
+
+/// Calls `each` with a block's start, its bytes, and the positions in it that pass: bit `i` is position `start + i`.
+///
+/// The bytes are joined with `FOLDED` first.
+fn sweep<const FOLDED: u8, const GROUPS: usize, const BYTES: usize>(
+    level: Level,
+    set: &Set<GROUPS, BYTES>,
+    data: &[u8],
+    each: &mut impl FnMut(usize, &[u8; SEEN], u64) -> ControlFlow<()>,
+) {
+    let _ = match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 if std::arch::is_x86_feature_detected!("avx2") => x86::avx2(table, data, found),
+        Level::Avx2 if vector::avx2::here() => vector::avx2::run::<FOLDED, GROUPS, BYTES>(set, data, each),
         #[cfg(target_arch = "x86_64")]
-        Level::Ssse3 if std::arch::is_x86_feature_detected!("ssse3") => x86::ssse3(table, data, found),
-        _ => 0,
+        Level::Ssse3 if vector::ssse3::here() => vector::ssse3::run::<FOLDED, GROUPS, BYTES>(set, data, each),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon if vector::neon::here() => vector::neon::run::<FOLDED, GROUPS, BYTES>(set, data, each),
+        _ => blocks(data, each, |block| plain::<FOLDED, GROUPS, BYTES>(set, block)),
     };
-    scalar(table, data, done, found);
 }
 
-/// The pass in plain code, from a position on.
-fn scalar(table: &Table, data: &[u8], from: usize, found: &mut impl FnMut(usize)) {
-    let rest = &data[from..];
-    for (i, window) in rest.windows(4).enumerate() {
-        let folded = u32::from_le_bytes([window[0], window[1], window[2], window[3]]) | FOLD;
-        if table.admits(folded) {
-            found(from + i);
-        }
+/// Runs `mask` over the blocks of a text; the last bytes are looked at in a copy that zeros follow.
+#[inline(always)]
+fn blocks(
+    data: &[u8],
+    each: &mut impl FnMut(usize, &[u8; SEEN], u64) -> ControlFlow<()>,
+    mask: impl Fn(&[u8; SEEN]) -> u64,
+) -> ControlFlow<()> {
+    let mut at = 0;
+    while let Some(block) = data[at..].first_chunk() {
+        each(at, block, mask(block))?;
+        at += BLOCK;
     }
-    for position in (data.len().saturating_sub(3)).max(from)..data.len() {
-        let mut window = [0; 4];
-        let tail = &data[position..];
-        window[..tail.len()].copy_from_slice(tail);
-        if table.admits(u32::from_le_bytes(window) | FOLD) {
-            found(position);
-        }
+    let rest = &data[at..];
+    let mut padded = [0; BLOCK + SEEN];
+    padded[..rest.len()].copy_from_slice(rest);
+    for from in (0..rest.len()).step_by(BLOCK) {
+        let Some(block) = padded[from..].first_chunk() else {
+            break;
+        };
+        let there = u64::MAX >> BLOCK.saturating_sub(rest.len() - from);
+        each(at + from, block, mask(block) & there)?;
     }
+    ControlFlow::Continue(())
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
+/// The positions of a block that pass, in plain code.
+fn plain<const FOLDED: u8, const GROUPS: usize, const BYTES: usize>(
+    set: &Set<GROUPS, BYTES>,
+    block: &[u8; SEEN],
+) -> u64 {
+    let bit = |at: usize| {
+        let bytes: [u8; BYTES] = std::array::from_fn(|j| block[at + j] | FOLDED);
+        u64::from(set.admits(bytes)) << at
+    };
+    (0..BLOCK).map(bit).sum()
+}
+
+/// The vector code: for each kind of vector a module of the same few functions, and [`pass`] made from them.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod vector {
     #![expect(
         unsafe_code,
         reason = "vector loads and target features; each block argues its safety"
     )]
 
-    use super::super::table::{FOLD, GROUPS, Nibbles, Table};
-    use std::arch::x86_64::*;
+    use super::super::table::{Nibbles, Set};
+    use super::{BLOCK, SEEN, blocks};
+    use std::ops::ControlFlow;
 
-    /// Nibble masks in registers.
-    type Masks<V> = [[V; 4]; GROUPS];
+    /// The code that is the same for every kind of vector: a pass over the blocks of a text.
+    macro_rules! pass {
+        ($features:literal) => {
+            #[target_feature(enable = $features)]
+            fn tables<const GROUPS: usize, const BYTES: usize>(
+                nibbles: &Nibbles<GROUPS, BYTES>,
+            ) -> [[Vector; BYTES]; GROUPS] {
+                nibbles.map(|group| group.map(|table| repeat(&table)))
+            }
 
-    /// Hands the candidates among 64 positions on: bit `j` of `mask` is position `base + j`.
-    ///
-    /// Takes four at a time whether there are four or not: a loop that ends
-    /// after each number of candidates is mispredicted in nearly every block.
-    #[inline(always)]
-    fn confirm(table: &Table, data: &[u8], base: usize, mut mask: u64, found: &mut impl FnMut(usize)) {
-        while mask != 0 {
-            let (mut positions, mut passed) = ([0; 4], 0u32);
-            for (i, position) in positions.iter_mut().enumerate() {
-                let there = mask != 0;
-                *position = base + (mask.trailing_zeros() & 63) as usize;
-                mask &= mask.wrapping_sub(1);
-                // The callers' blocks end 3 bytes before the data does.
-                let window = data.get(*position..*position + 4).and_then(|w| w.try_into().ok());
-                let window = window.map_or(0, u32::from_le_bytes) | FOLD;
-                passed |= u32::from(there & table.in_bitmap(window)) << i;
+            #[target_feature(enable = $features)]
+            fn pass<const FOLDED: u8, const GROUPS: usize, const BYTES: usize>(
+                set: &Set<GROUPS, BYTES>,
+                data: &[u8],
+                each: &mut impl FnMut(usize, &[u8; SEEN], u64) -> ControlFlow<()>,
+            ) -> ControlFlow<()> {
+                let (low, high) = (tables(&set.low), tables(&set.high));
+                let (nibble, fold) = (repeat(&[15; 16]), repeat(&[FOLDED; 16]));
+                blocks(data, each, |block| {
+                    let mut mask = 0;
+                    for part in (0..BLOCK).step_by(WIDTH) {
+                        let mut passed = [repeat(&[0xff; 16]); GROUPS];
+                        for j in 0..BYTES {
+                            let Some(bytes) = block[part + j..].first_chunk() else {
+                                continue;
+                            };
+                            let bytes = or(load(bytes), fold);
+                            let (lower, upper) = (and(bytes, nibble), and(shift(bytes), nibble));
+                            for (group, passed) in passed.iter_mut().enumerate() {
+                                let both = and(look_up(low[group][j], lower), look_up(high[group][j], upper));
+                                *passed = and(*passed, both);
+                            }
+                        }
+                        let any = passed
+                            .into_iter()
+                            .fold(repeat(&[0; 16]), |any, group| or(any, group));
+                        mask |= nonzero(any) << part;
+                    }
+                    mask
+                })
             }
-            while passed != 0 {
-                found(positions[(passed.trailing_zeros() & 3) as usize]);
-                passed &= passed - 1;
+
+            /// [`super::super::sweep`] with this kind of vector; nothing is looked at where [`here`] is false.
+            pub(in super::super) fn run<const FOLDED: u8, const GROUPS: usize, const BYTES: usize>(
+                set: &Set<GROUPS, BYTES>,
+                data: &[u8],
+                each: &mut impl FnMut(usize, &[u8; SEEN], u64) -> ControlFlow<()>,
+            ) -> ControlFlow<()> {
+                if !here() {
+                    return ControlFlow::Break(());
+                }
+                // SAFETY: the only requirement of `pass` is that the processor has its features, which it has
+                // just been asked for.
+                unsafe { pass::<FOLDED, GROUPS, BYTES>(set, data, each) }
             }
+        };
+    }
+
+    /// 32 bytes, in two halves of which each has its own table.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) mod avx2 {
+        use super::*;
+        use std::arch::x86_64::*;
+
+        type Vector = __m256i;
+        const WIDTH: usize = 32;
+
+        pub(in super::super) fn here() -> bool {
+            std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("bmi1")
+                && std::arch::is_x86_feature_detected!("bmi2")
         }
-    }
 
-    /// Runs the AVX2 pass; returns the first position that it did not look at.
-    pub(super) fn avx2(table: &Table, data: &[u8], found: &mut impl FnMut(usize)) -> usize {
-        // SAFETY: the only requirement of `run_avx2` is that the processor has
-        // AVX2; the caller, `candidates`, has asked it just before.
-        unsafe { run_avx2(table, data, found) }
-    }
-
-    /// Runs the SSSE3 pass; returns the first position that it did not look at.
-    pub(super) fn ssse3(table: &Table, data: &[u8], found: &mut impl FnMut(usize)) -> usize {
-        // SAFETY: the only requirement of `run_ssse3` is that the processor has
-        // SSSE3; the caller, `candidates`, has asked it just before.
-        unsafe { run_ssse3(table, data, found) }
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn masks_avx2(nibbles: &Nibbles) -> Masks<__m256i> {
-        std::array::from_fn(|group| {
-            std::array::from_fn(|j| {
-                // SAFETY: the pointer comes from a reference to an array of exactly 16 bytes; the load is unaligned.
-                let lane = unsafe { _mm_loadu_si128(nibbles[group][j].as_ptr().cast()) };
-                _mm256_broadcastsi128_si256(lane)
-            })
-        })
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn run_avx2(table: &Table, data: &[u8], found: &mut impl FnMut(usize)) -> usize {
-        let masks = (masks_avx2(&table.low), masks_avx2(&table.high));
-        let mut at = 0;
-        // Each round looks at 64 positions and reads bytes at..at + 67.
-        while let Some(block) = data[at..].first_chunk::<67>() {
-            let mut mask = 0;
-            for part in 0..2 {
-                mask |= u64::from(part_avx2(&masks, block, part * 32)) << (part * 32);
-            }
-            confirm(table, data, at, mask, found);
-            at += 64;
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn load(bytes: &[u8; WIDTH]) -> Vector {
+            // SAFETY: the pointer comes from a reference to as many bytes as are loaded; the load is unaligned.
+            unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
         }
-        at
-    }
 
-    /// Which of the 32 positions from `from` on pass the masks.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn part_avx2(masks: &(Masks<__m256i>, Masks<__m256i>), block: &[u8; 67], from: usize) -> u32 {
-        let nibble = _mm256_set1_epi8(15);
-        let fold = _mm256_set1_epi8(FOLD as u8 as i8);
-        let mut passed = [_mm256_set1_epi8(-1); GROUPS];
-        for j in 0..4 {
-            let bytes: &[u8; 32] = match block[from + j..].first_chunk() {
-                Some(bytes) => bytes,
-                None => return u32::MAX,
-            };
-            // SAFETY: the pointer comes from a reference to exactly 32 bytes; the load is unaligned.
-            let bytes = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
-            let folded = _mm256_or_si256(bytes, fold);
-            let low = _mm256_and_si256(folded, nibble);
-            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(folded), nibble);
-            for (group, passed) in passed.iter_mut().enumerate() {
-                let pass = _mm256_and_si256(
-                    _mm256_shuffle_epi8(masks.0[group][j], low),
-                    _mm256_shuffle_epi8(masks.1[group][j], high),
-                );
-                *passed = _mm256_and_si256(*passed, pass);
-            }
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn repeat(table: &[u8; 16]) -> Vector {
+            // SAFETY: the pointer comes from a reference to as many bytes as are loaded; the load is unaligned.
+            _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
         }
-        let zero = _mm256_setzero_si256();
-        let any = passed.iter().fold(zero, |any, group| _mm256_or_si256(any, *group));
-        !(_mm256_movemask_epi8(_mm256_cmpeq_epi8(any, zero)) as u32)
-    }
 
-    #[target_feature(enable = "ssse3")]
-    fn masks_ssse3(nibbles: &Nibbles) -> Masks<__m128i> {
-        std::array::from_fn(|group| {
-            std::array::from_fn(|j| {
-                // SAFETY: the pointer comes from a reference to an array of exactly 16 bytes; the load is unaligned.
-                unsafe { _mm_loadu_si128(nibbles[group][j].as_ptr().cast()) }
-            })
-        })
-    }
-
-    #[target_feature(enable = "ssse3")]
-    fn run_ssse3(table: &Table, data: &[u8], found: &mut impl FnMut(usize)) -> usize {
-        let masks = (masks_ssse3(&table.low), masks_ssse3(&table.high));
-        let mut at = 0;
-        // Each round looks at 64 positions and reads bytes at..at + 67.
-        while let Some(block) = data[at..].first_chunk::<67>() {
-            let mut mask = 0;
-            for part in 0..4 {
-                mask |= u64::from(part_ssse3(&masks, block, part * 16)) << (part * 16);
-            }
-            confirm(table, data, at, mask, found);
-            at += 64;
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn and(a: Vector, b: Vector) -> Vector {
+            _mm256_and_si256(a, b)
         }
-        at
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn or(a: Vector, b: Vector) -> Vector {
+            _mm256_or_si256(a, b)
+        }
+
+        /// The upper half of each byte in its lower half; its upper half is anything.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn shift(a: Vector) -> Vector {
+            _mm256_srli_epi16::<4>(a)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn look_up(table: Vector, at: Vector) -> Vector {
+            _mm256_shuffle_epi8(table, at)
+        }
+
+        /// A bit for each byte that is not 0.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn nonzero(a: Vector) -> u64 {
+            let zero = _mm256_cmpeq_epi8(a, _mm256_setzero_si256());
+            u64::from(!(_mm256_movemask_epi8(zero) as u32))
+        }
+
+        pass!("avx2,bmi1,bmi2");
     }
 
-    /// Which of the 16 positions from `from` on pass the masks.
-    #[inline]
-    #[target_feature(enable = "ssse3")]
-    fn part_ssse3(masks: &(Masks<__m128i>, Masks<__m128i>), block: &[u8; 67], from: usize) -> u16 {
-        let nibble = _mm_set1_epi8(15);
-        let fold = _mm_set1_epi8(FOLD as u8 as i8);
-        let mut passed = [_mm_set1_epi8(-1); GROUPS];
-        for j in 0..4 {
-            let bytes: &[u8; 16] = match block[from + j..].first_chunk() {
-                Some(bytes) => bytes,
-                None => return u16::MAX,
-            };
-            // SAFETY: the pointer comes from a reference to exactly 16 bytes; the load is unaligned.
-            let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-            let folded = _mm_or_si128(bytes, fold);
-            let low = _mm_and_si128(folded, nibble);
-            let high = _mm_and_si128(_mm_srli_epi16::<4>(folded), nibble);
-            for (group, passed) in passed.iter_mut().enumerate() {
-                let pass = _mm_and_si128(
-                    _mm_shuffle_epi8(masks.0[group][j], low),
-                    _mm_shuffle_epi8(masks.1[group][j], high),
-                );
-                *passed = _mm_and_si128(*passed, pass);
-            }
+    /// 16 bytes.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) mod ssse3 {
+        use super::*;
+        use std::arch::x86_64::*;
+
+        type Vector = __m128i;
+        const WIDTH: usize = 16;
+
+        pub(in super::super) fn here() -> bool {
+            std::arch::is_x86_feature_detected!("ssse3")
         }
-        let zero = _mm_setzero_si128();
-        let any = passed.iter().fold(zero, |any, group| _mm_or_si128(any, *group));
-        !(_mm_movemask_epi8(_mm_cmpeq_epi8(any, zero)) as u16)
+
+        #[inline]
+        #[target_feature(enable = "ssse3")]
+        fn load(bytes: &[u8; WIDTH]) -> Vector {
+            // SAFETY: the pointer comes from a reference to as many bytes as are loaded; the load is unaligned.
+            unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "ssse3")]
+        fn repeat(table: &[u8; 16]) -> Vector {
+            load(table)
+        }
+
+        #[inline]
+        #[target_feature(enable = "ssse3")]
+        fn and(a: Vector, b: Vector) -> Vector {
+            _mm_and_si128(a, b)
+        }
+
+        #[inline]
+        #[target_feature(enable = "ssse3")]
+        fn or(a: Vector, b: Vector) -> Vector {
+            _mm_or_si128(a, b)
+        }
+
+        /// The upper half of each byte in its lower half; its upper half is anything.
+        #[inline]
+        #[target_feature(enable = "ssse3")]
+        fn shift(a: Vector) -> Vector {
+            _mm_srli_epi16::<4>(a)
+        }
+
+        #[inline]
+        #[target_feature(enable = "ssse3")]
+        fn look_up(table: Vector, at: Vector) -> Vector {
+            _mm_shuffle_epi8(table, at)
+        }
+
+        /// A bit for each byte that is not 0.
+        #[inline]
+        #[target_feature(enable = "ssse3")]
+        fn nonzero(a: Vector) -> u64 {
+            let zero = _mm_cmpeq_epi8(a, _mm_setzero_si128());
+            u64::from(!(_mm_movemask_epi8(zero) as u16))
+        }
+
+        pass!("ssse3");
+    }
+
+    /// 16 bytes.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) mod neon {
+        use super::*;
+        use std::arch::aarch64::*;
+
+        type Vector = uint8x16_t;
+        const WIDTH: usize = 16;
+
+        pub(in super::super) fn here() -> bool {
+            std::arch::is_aarch64_feature_detected!("neon")
+        }
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn load(bytes: &[u8; WIDTH]) -> Vector {
+            // SAFETY: the pointer comes from a reference to as many bytes as are loaded; the load is unaligned.
+            unsafe { vld1q_u8(bytes.as_ptr()) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn repeat(table: &[u8; 16]) -> Vector {
+            load(table)
+        }
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn and(a: Vector, b: Vector) -> Vector {
+            vandq_u8(a, b)
+        }
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn or(a: Vector, b: Vector) -> Vector {
+            vorrq_u8(a, b)
+        }
+
+        /// The upper half of each byte in its lower half.
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn shift(a: Vector) -> Vector {
+            vshrq_n_u8::<4>(a)
+        }
+
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn look_up(table: Vector, at: Vector) -> Vector {
+            vqtbl1q_u8(table, at)
+        }
+
+        /// A bit for each byte that is not 0: each byte keeps its own bit of eight, and eight are added up.
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn nonzero(a: Vector) -> u64 {
+            let bits = load(&[1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128]);
+            let own = and(vtstq_u8(a, a), bits);
+            let (first, last) = (vaddv_u8(vget_low_u8(own)), vaddv_u8(vget_high_u8(own)));
+            u64::from(first) | u64::from(last) << 8
+        }
+
+        pass!("neon");
     }
 }
 
@@ -252,23 +484,70 @@ mod tests {
         all
     }
 
+    /// What the prefilter means, position by position.
+    fn meant(table: &Table, data: &[u8]) -> Vec<usize> {
+        let byte = |at: usize| data.get(at).copied().unwrap_or(0);
+        let window = |at: usize| u32::from_le_bytes([byte(at), byte(at + 1), byte(at + 2), byte(at + 3)]) | FOLD;
+        let admits = |window: u32| table.masks.admits(window.to_le_bytes()) && table.in_bitmap(window);
+        (0..data.len()).filter(|at| admits(window(*at))).collect()
+    }
+
     fn levels() -> Vec<Level> {
         vec![
             Level::detect(),
             #[cfg(target_arch = "x86_64")]
             Level::Ssse3,
+            Level::Scalar,
         ]
+    }
+
+    /// A class, its last form such that no byte above 0x7f belongs to it, and a form of three bytes.
+    const CLASS: Set<1, 1> = Set::of(&[[(0x03ff, 1 << 3)], [(0xfffe, 1 << 6)]]);
+    const FORM: Set<1, 3> = Set::of(&[[(1 << 5, 1 << 2), (0x03ff, 1 << 3), (0x03ff, 1 << 3)]]);
+
+    fn found(level: Level, data: &[u8]) -> Vec<usize> {
+        let next = |from: usize| find(level, &FORM, data, from..data.len());
+        std::iter::successors(next(0), |at| next(at + 1)).collect()
+    }
+
+    fn found_plainly(data: &[u8]) -> Vec<usize> {
+        let at = data.windows(3).enumerate();
+        at.filter(|(_, w)| w[0] == b'%' && w[1].is_ascii_digit() && w[2].is_ascii_digit())
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    fn run_list(level: Level, data: &[u8]) -> Vec<Range<usize>> {
+        let mut all = Vec::new();
+        runs::<24>(level, &CLASS, data, &mut |run| all.push(run));
+        all
+    }
+
+    fn runs_plainly(data: &[u8]) -> Vec<Range<usize>> {
+        let belongs = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'o');
+        let mut at = 0;
+        let mut all = Vec::new();
+        for group in data.chunk_by(|a, b| belongs(a) == belongs(b)) {
+            if group.len() >= 24 && belongs(&group[0]) {
+                all.push(at..at + group.len());
+            }
+            at += group.len();
+        }
+        all
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn every_level_equals_the_plain_code(
+        fn every_level_gives_what_is_meant(
             pieces in prop::collection::vec(
                 prop_oneof![
                     Just(b"ghp_".to_vec()), Just(b"SK-".to_vec()), Just(b"Password".to_vec()),
                     Just(b"-----BEGIN".to_vec()), Just(b"akia".to_vec()), Just(b"xoxb".to_vec()),
+                    Just(b"%20".to_vec()), Just(b"%%7".to_vec()),
+                    (0usize..150).prop_map(|n| vec![b'7'; n]),
+                    (20usize..30).prop_map(|n| vec![b'k'; n]),
                     prop::collection::vec(any::<u8>(), 0..40),
                 ],
                 0..12,
@@ -278,9 +557,10 @@ mod tests {
             let data = pieces.concat();
             let data = &data[skip.min(data.len())..];
             let table = table();
-            let plain = run(Level::Scalar, &table, data);
             for level in levels() {
-                prop_assert_eq!(&run(level, &table, data), &plain);
+                prop_assert_eq!(&run(level, &table, data), &meant(&table, data));
+                prop_assert_eq!(&found(level, data), &found_plainly(data));
+                prop_assert_eq!(&run_list(level, data), &runs_plainly(data));
             }
         }
     }
@@ -303,6 +583,20 @@ mod tests {
     fn three_bytes_at_the_very_end_are_a_candidate() {
         for level in levels() {
             assert_eq!(run(level, &table(), b"ask sk-"), [4]);
+        }
+    }
+
+    #[test]
+    fn runs_of_every_length_are_found_at_every_place() {
+        for length in 20..200 {
+            for at in 0..70 {
+                let data = [vec![b'.'; at], vec![b'7'; length], vec![b'.'; 3]].concat();
+                for data in [&data[..], &data[..at + length]] {
+                    for level in levels() {
+                        assert_eq!(run_list(level, data), runs_plainly(data), "{level:?} {length} {at}");
+                    }
+                }
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ const MAX_REGEX: usize = 8 << 10;
 pub const MAX_RULES: usize = 4096;
 /// Most keywords of one rule.
 const MAX_KEYWORDS: usize = 64;
+/// Most keywords in one set, of which half are the shipped rules' and half those of others: their numbers are 16 bits.
+const MAX_SET_KEYWORDS: usize = 32_000;
 /// Longest keyword, in bytes.
 const MAX_KEYWORD: usize = 64;
 
@@ -58,6 +60,11 @@ pub fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, Vec<RuleError>> {
             }
             rules.push(rule);
         }
+    }
+    let keywords: usize = rules.iter().map(|rule| rule.keywords.len()).sum();
+    if keywords > MAX_SET_KEYWORDS {
+        let message = format!("{keywords} keywords; a set holds at most {MAX_SET_KEYWORDS}");
+        errors.push(error("rules", 1, "rule-too-many", message));
     }
     if rules.len() > MAX_RULES {
         let message = format!("{} rules; a set holds at most {MAX_RULES}", rules.len());

@@ -3,7 +3,8 @@
 //! Feed pieces in their order; each is scanned together with [`MARGIN`] bytes
 //! on either side, and a match counts for the piece in which it starts. So a
 //! match of at most [`MARGIN`] bytes is found as if the text were whole;
-//! decoded pieces and UTF-16 text are cut at a window's ends.
+//! decoded pieces and UTF-16 text are cut at a window's ends. What is packed
+//! is not opened: [`super::is_packed`] tells beforehand.
 
 use super::{Match, Scanner};
 use crate::finding::Span;
@@ -62,7 +63,7 @@ impl<'s, 'r> Stream<'s, 'r> {
     /// Scans the buffer; matches that start from `scanned` up to `until` count.
     fn window(&mut self, until: usize) -> Vec<Match> {
         let counted = self.scanned as u64..until as u64;
-        let mut matches = self.scanner.scan(&self.buffer);
+        let mut matches = self.scanner.scan_part(&self.buffer);
         matches.retain(|m| counted.contains(&m.span.start));
         matches.iter_mut().for_each(|m| m.span = self.shift(m.span));
         let until = until.min(self.buffer.len());

@@ -1,24 +1,79 @@
 //! The prefilter's tables: which four bytes stand for which keyword, and the masks that find them.
 //!
-//! Each keyword is represented by its rarest four-byte window, folded with
+//! Each keyword is represented by a four-byte window that is rare, folded with
 //! `| 0x20`; a keyword of three bytes by those three and any fourth. A window
-//! must pass the nibble masks of one of 32 buckets, then one bit of a 256-Kbit
+//! must pass the nibble masks of one of 32 buckets, then one bit of a 64-Kbit
 //! bitmap, before its keyword is compared. The build script makes the tables
-//! of the shipped rules; the run-time loader those of other rules.
+//! of the shipped rules; the run-time loader those of other rules. Which window
+//! and which bucket: `buckets`.
 
+use super::buckets::{self, Choice, GROUPS, Pattern};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-/// Groups of 8 buckets. With 16 buckets for 600 windows every fourth position of source text passed, with 32 every
-/// twelfth; comparing those costs more than the second pair of groups.
-pub(crate) const GROUPS: usize = 4;
+/// Nibble masks: `[group][byte][nibble]`, a bit for each of the group's 8 buckets.
+pub(crate) type Nibbles<const GROUPS: usize, const BYTES: usize> = [[[u8; 16]; BYTES]; GROUPS];
 
-/// Nibble masks: `[group][byte of the window][nibble]`, a bit for each of the group's 8 buckets.
-pub(crate) type Nibbles = [[[u8; 16]; 4]; GROUPS];
+/// Forms of some bytes that a pass over all bytes finds: those for which a bucket has the nibbles of every byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Set<const GROUPS: usize, const BYTES: usize> {
+    /// Masks of low nibbles.
+    pub(crate) low: Nibbles<GROUPS, BYTES>,
+    /// Masks of high nibbles.
+    pub(crate) high: Nibbles<GROUPS, BYTES>,
+}
 
-/// Words of the bitmap of full windows: 256 Kbit, so that one window in 400 that is not ours passes.
-pub(crate) const BITMAP_WORDS: usize = 4096;
+impl<const GROUPS: usize, const BYTES: usize> Set<GROUPS, BYTES> {
+    /// Whether bytes pass.
+    pub(crate) fn admits(&self, bytes: [u8; BYTES]) -> bool {
+        self.low.iter().zip(&self.high).any(|(low, high)| {
+            let each = low.iter().zip(high).zip(bytes);
+            let both = each.map(|((low, high), byte)| low[usize::from(byte & 15)] & high[usize::from(byte >> 4)]);
+            both.fold(u8::MAX, |all, one| all & one) != 0
+        })
+    }
+}
+
+impl<const BYTES: usize> Set<1, BYTES> {
+    /// A set of at most eight forms, each given by the low and the high nibbles that its bytes may have.
+    pub(crate) const fn of(forms: &[[(u16, u16); BYTES]]) -> Self {
+        assert!(forms.len() <= 8);
+        let mut set = Self {
+            low: [[[0; 16]; BYTES]; 1],
+            high: [[[0; 16]; BYTES]; 1],
+        };
+        let mut form = 0;
+        while form < forms.len() {
+            let mut at = 0;
+            while at < BYTES * 16 {
+                let (byte, nibble) = (at / 16, at % 16);
+                let (low, high) = forms[form][byte];
+                set.low[0][byte][nibble] |= ((low >> nibble & 1) as u8) << form;
+                set.high[0][byte][nibble] |= ((high >> nibble & 1) as u8) << form;
+                at += 1;
+            }
+            form += 1;
+        }
+        set
+    }
+}
+
+/// Words of the bitmap of full windows: 64 Kbit, so that one window in 60 that is not ours passes.
+pub(crate) const BITMAP_WORDS: usize = 1024;
+/// Parts of the full windows by their hash: about one each.
+pub(crate) const SLOTS: usize = 1024;
 /// Words of the bitmap of open windows, which are few: 4 Kbit.
 pub(crate) const OPEN_WORDS: usize = 64;
+
+/// The low nibbles of some bytes, as a set.
+pub(crate) const fn nibbles(bytes: &[u8]) -> u16 {
+    let (mut set, mut i) = (0, 0);
+    while i < bytes.len() {
+        set |= 1 << (bytes[i] & 15);
+        i += 1;
+    }
+    set
+}
 
 /// A keyword and the rules that it may announce.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +98,15 @@ pub(crate) struct Window {
 /// The prefilter's tables for one set of keywords.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
-    /// Masks of low nibbles.
-    pub(crate) low: Nibbles,
-    /// Masks of high nibbles.
-    pub(crate) high: Nibbles,
+    /// Masks of the windows' nibbles.
+    pub(crate) masks: Set<GROUPS, 4>,
     /// A bit for each hash of a full window.
     pub(crate) bitmap: Cow<'static, [u64; BITMAP_WORDS]>,
     /// A bit for each hash of an open window's three bytes.
     pub(crate) open_bitmap: Cow<'static, [u64; OPEN_WORDS]>,
-    /// Windows of four bytes, sorted.
+    /// Where the windows of each slot begin in `full`, and where the last ends.
+    pub(crate) slots: Cow<'static, [u16; SLOTS + 1]>,
+    /// Windows of four bytes, sorted by slot.
     pub(crate) full: Cow<'static, [Window]>,
     /// Windows of three bytes, sorted.
     pub(crate) open: Cow<'static, [Window]>,
@@ -64,10 +119,15 @@ pub(crate) const FOLD: u32 = 0x2020_2020;
 /// What of a window counts when it is open.
 pub(crate) const OPEN_MASK: u32 = 0x00ff_ffff;
 
+#[inline(always)]
+fn hash(window: u32) -> u32 {
+    window.wrapping_mul(0x9E37_79B1)
+}
+
 /// The bitmap's bit for a folded window: the product's upper bits, as many as number the bitmap's bits.
 #[inline(always)]
 fn bit<const WORDS: usize>(window: u32) -> (usize, u32) {
-    let bit = window.wrapping_mul(0x9E37_79B1) >> (u32::BITS - (WORDS * 64).trailing_zeros());
+    let bit = hash(window) >> (u32::BITS - (WORDS * 64).trailing_zeros());
     (bit as usize / 64 % WORDS, bit % 64)
 }
 
@@ -78,31 +138,20 @@ fn test<const WORDS: usize>(bitmap: &[u64; WORDS], window: u32) -> bool {
 }
 
 impl Table {
-    /// Whether a folded window may be one of ours: exactly what the vector code computes.
-    #[inline(always)]
-    pub(crate) fn admits(&self, window: u32) -> bool {
-        self.in_bitmap(window) && self.in_buckets(window)
-    }
-
+    /// Whether a folded window that passes the masks may be one of ours.
     #[inline(always)]
     pub(crate) fn in_bitmap(&self, window: u32) -> bool {
         test(&self.bitmap, window) | test(&self.open_bitmap, window & OPEN_MASK)
     }
 
-    fn in_buckets(&self, window: u32) -> bool {
-        let bytes = window.to_le_bytes();
-        (0..GROUPS).any(|group| {
-            let passes = |j: usize| {
-                let (low, high) = (usize::from(bytes[j] & 15), usize::from(bytes[j] >> 4));
-                self.low[group][j][low] & self.high[group][j][high]
-            };
-            passes(0) & passes(1) & passes(2) & passes(3) != 0
-        })
-    }
-
     /// The windows that a folded window equals.
     pub(crate) fn windows(&self, window: u32) -> impl Iterator<Item = &Window> {
-        equal(&self.full, window).chain(equal(&self.open, window & OPEN_MASK))
+        let slot = slot(window);
+        let here = usize::from(self.slots[slot])..usize::from(self.slots[slot + 1]);
+        let full = self.full[here].iter().filter(move |w| w.key == window);
+        let three = window & OPEN_MASK;
+        let open = test(&self.open_bitmap, three).then(|| equal(&self.open, three));
+        full.chain(open.into_iter().flatten())
     }
 }
 
@@ -111,223 +160,108 @@ fn equal(sorted: &[Window], key: u32) -> impl Iterator<Item = &Window> {
     sorted[from..].iter().take_while(move |w| w.key == key)
 }
 
+/// The part of the full windows in which a folded window would be.
+fn slot(window: u32) -> usize {
+    (hash(window) >> (u32::BITS - SLOTS.trailing_zeros())) as usize % SLOTS
+}
+
 /// Makes the tables for rules' keywords.
 ///
-/// * `rules`: each rule's keywords, of 3 to 255 ASCII bytes, by rule number.
+/// * `rules`: each rule's keywords, of 3 to 255 ASCII bytes, by rule number; at most 65,535 in all.
 pub(crate) fn build(rules: &[&[String]]) -> Table {
-    let keywords = collect(rules);
-    let common = common();
-    let mut windows: Vec<(Pattern, Window)> = Vec::new();
-    for (number, keyword) in keywords.iter().enumerate() {
-        let (pattern, offset) = rarest(keyword.text.as_bytes(), &common);
-        let window = Window {
-            key: pattern.key(),
-            keyword: number as u16,
-            offset: offset as u8,
-        };
-        windows.push((pattern, window));
+    let mut keywords = Vec::new();
+    collect(&mut keywords, 0, rules);
+    keywords.sort_by(|a: &Keyword, b| a.text.cmp(&b.text));
+    let texts: Vec<&str> = keywords.iter().map(|keyword| keyword.text.as_ref()).collect();
+    let Choice { windows, masks } = buckets::choose(&texts);
+    assemble(keywords, &windows, masks)
+}
+
+/// Makes the tables for the keywords of `base` and of more rules, whose numbers go on from `first`.
+///
+/// What stands for the keywords of `base` stays, so that this takes a few milliseconds.
+pub(crate) fn extend(base: &Table, first: u16, rules: &[&[String]]) -> Table {
+    let mut keywords = base.keywords.to_vec();
+    let known = keywords.len();
+    collect(&mut keywords, first, rules);
+    let mut windows = vec![
+        (
+            Pattern {
+                bytes: [0; 4],
+                open: false
+            },
+            0
+        );
+        known
+    ];
+    for (side, open) in [(&base.full, false), (&base.open, true)] {
+        for window in side.iter() {
+            let bytes = window.key.to_le_bytes();
+            windows[usize::from(window.keyword)] = (Pattern { bytes, open }, usize::from(window.offset));
+        }
     }
-    let mut patterns: Vec<Pattern> = windows.iter().map(|(pattern, _)| *pattern).collect();
-    patterns.sort();
-    patterns.dedup();
-    let (low, high) = masks(&distribute(&patterns, &common));
-    let side = |open: bool| {
-        let chosen = windows.iter().filter(|(p, _)| p.open == open).map(|(_, w)| w.clone());
-        let mut chosen: Vec<Window> = chosen.collect();
-        chosen.sort();
-        Cow::Owned(chosen)
+    let patterns: Vec<Pattern> = windows.iter().map(|(pattern, _)| *pattern).collect();
+    let texts: Vec<&str> = keywords[known..].iter().map(|keyword| keyword.text.as_ref()).collect();
+    let more = buckets::extend(&base.masks, &patterns, &texts);
+    windows.extend(more.windows);
+    assemble(keywords, &windows, more.masks)
+}
+
+fn assemble(keywords: Vec<Keyword>, chosen: &[(Pattern, usize)], masks: Set<GROUPS, 4>) -> Table {
+    let window = |(number, (pattern, offset)): (usize, &(Pattern, usize))| Window {
+        key: pattern.key(),
+        keyword: number as u16,
+        offset: *offset as u8,
     };
+    let side = |open: bool| {
+        let side = chosen
+            .iter()
+            .enumerate()
+            .filter(|(_, (pattern, _))| pattern.open == open);
+        let mut side: Vec<Window> = side.map(window).collect();
+        side.sort();
+        side
+    };
+    let (mut full, open) = (side(false), side(true));
+    full.sort_by_key(|window| slot(window.key));
+    let slots = std::array::from_fn(|i| full.partition_point(|window| slot(window.key) < i) as u16);
     Table {
-        low,
-        high,
-        bitmap: Cow::Owned(bitmap(&patterns, false)),
-        open_bitmap: Cow::Owned(bitmap(&patterns, true)),
-        full: side(false),
-        open: side(true),
+        masks,
+        bitmap: Cow::Owned(bitmap(chosen, false)),
+        open_bitmap: Cow::Owned(bitmap(chosen, true)),
+        slots: Cow::Owned(slots),
+        full: Cow::Owned(full),
+        open: Cow::Owned(open),
         keywords: Cow::Owned(keywords),
     }
 }
 
-/// The distinct keywords, without case, sorted, with their rules.
-fn collect(rules: &[&[String]]) -> Vec<Keyword> {
-    let mut map = std::collections::BTreeMap::<String, Vec<u16>>::new();
-    for (number, words) in rules.iter().enumerate() {
+/// Adds rules' keywords, each text once and in lower case.
+fn collect(keywords: &mut Vec<Keyword>, first: u16, rules: &[&[String]]) {
+    let numbered = keywords.iter().enumerate();
+    let mut numbers: HashMap<String, usize> = numbered.map(|(i, keyword)| (keyword.text.to_string(), i)).collect();
+    for (rule, words) in (first..).zip(rules) {
         for word in *words {
-            let rules = map.entry(word.to_ascii_lowercase()).or_default();
-            if rules.last() != Some(&(number as u16)) {
-                rules.push(number as u16);
+            let text = word.to_ascii_lowercase();
+            let number = *numbers.entry(text.clone()).or_insert_with(|| {
+                keywords.push(Keyword {
+                    text: Cow::Owned(text),
+                    rules: Cow::Borrowed(&[]),
+                });
+                keywords.len() - 1
+            });
+            let rules = keywords[number].rules.to_mut();
+            if rules.last() != Some(&rule) {
+                rules.push(rule);
             }
         }
     }
-    map.into_iter()
-        .map(|(text, rules)| Keyword {
-            text: Cow::Owned(text),
-            rules: Cow::Owned(rules),
-        })
-        .collect()
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Pattern {
-    bytes: [u8; 4],
-    open: bool,
-}
-
-impl Pattern {
-    fn key(self) -> u32 {
-        u32::from_le_bytes(self.bytes)
-    }
-
-    fn probability(self, common: &[Gram]) -> f64 {
-        let count = if self.open { 3 } else { 4 };
-        let product: f64 = self.bytes[..count].iter().map(|b| frequency(*b)).product();
-        let same = common.iter().filter(|gram| gram.bytes[..count] == self.bytes[..count]);
-        product.min(1e-5) + same.map(|gram| gram.frequency).sum::<f64>()
-    }
-}
-
-/// A common window of ordinary text.
-struct Gram {
-    bytes: [u8; 4],
-    frequency: f64,
-}
-
-/// The 1,500 most common windows, which make two fifths of ordinary text.
-///
-/// Bytes are not independent: without these, `link` of `linkedin` and `tabl`
-/// of `airtable` would pass for rare.
-fn common() -> Vec<Gram> {
-    let line = |line: &str| {
-        let (bytes, count) = line.split_at_checked(4)?;
-        let bytes: Vec<u8> = bytes.bytes().map(|b| b | 0x20).collect();
-        Some(Gram {
-            bytes: bytes.try_into().ok()?,
-            frequency: count.trim().parse::<f64>().ok()? / 1e6,
-        })
-    };
-    include_str!("common.txt")
-        .lines()
-        .filter(|l| !l.starts_with("# "))
-        .filter_map(line)
-        .collect()
-}
-
-/// The rarest window of a keyword, and where it stands.
-fn rarest(keyword: &[u8], common: &[Gram]) -> (Pattern, usize) {
-    let folded: Vec<u8> = keyword.iter().map(|b| b | 0x20).collect();
-    let open = folded.len() < 4;
-    let width = if open { 3 } else { 4 };
-    let mut best = (Pattern { bytes: [0; 4], open }, 0, f64::INFINITY);
-    for (offset, window) in folded.windows(width).enumerate() {
-        let mut pattern = Pattern { bytes: [0; 4], open };
-        pattern.bytes[..width].copy_from_slice(window);
-        let probability = pattern.probability(common);
-        if probability < best.2 {
-            best = (pattern, offset, probability);
-        }
-    }
-    (best.0, best.1)
-}
-
-/// How often a folded byte occurs in source text, out of one.
-///
-/// Counted over 40 MB of Python, C headers and Rust; bytes above 0x7f are as
-/// good as absent there.
-fn frequency(byte: u8) -> f64 {
-    const PER_100_000: [u16; 64] = [
-        18772, 82, 373, 366, 17, 10, 117, 230, 929, 1118, 3346, 43, 1317, 457, 608, 944, 829, 746, 759, 538, 383, 270,
-        388, 190, 309, 194, 1393, 686, 178, 626, 237, 19, 137, 3682, 1408, 2846, 2207, 6496, 1893, 1176, 1105, 3984,
-        59, 567, 2617, 1643, 4246, 3414, 2414, 132, 3592, 4246, 5378, 2397, 711, 481, 671, 857, 170, 482, 177, 478, 13,
-        3784,
-    ];
-    let count = match byte {
-        0x20..=0x3f => PER_100_000[usize::from(byte - 0x20)],
-        0x60..=0x7f => PER_100_000[usize::from(byte - 0x40)],
-        _ => 2,
-    };
-    f64::from(count) / 100_000.0
-}
-
-/// How likely a bucket is to admit a window of ordinary text: of the common windows, and of any others.
-fn admission(bucket: &[Pattern], common: &[Gram]) -> f64 {
-    if bucket.is_empty() {
-        return 0.0;
-    }
-    let passes: [[bool; 256]; 4] = std::array::from_fn(|j| {
-        let (mut low, mut high) = (0u16, 0u16);
-        for pattern in bucket {
-            let any = j == 3 && pattern.open;
-            low |= if any { u16::MAX } else { 1 << (pattern.bytes[j] & 15) };
-            high |= if any { u16::MAX } else { 1 << (pattern.bytes[j] >> 4) };
-        }
-        std::array::from_fn(|b| low >> (b & 15) & 1 == 1 && high >> (b >> 4) & 1 == 1)
-    });
-    let all = |gram: &&Gram| gram.bytes.iter().zip(&passes).all(|(b, pass)| pass[usize::from(*b)]);
-    let known: f64 = common.iter().filter(all).map(|gram| gram.frequency).sum();
-    let each = passes.iter().map(|pass| {
-        let folded = (0x20..0x40).chain(0x60..0x80u8);
-        folded.filter(|b| pass[usize::from(*b)]).map(frequency).sum::<f64>()
-    });
-    known + 0.6 * each.product::<f64>()
-}
-
-/// Distributes the windows over 32 buckets so that few windows of ordinary text pass: greedily, then refined.
-fn distribute(patterns: &[Pattern], common: &[Gram]) -> Vec<Vec<Pattern>> {
-    let mut buckets = vec![Vec::new(); 8 * GROUPS];
-    let mut cost = vec![0.0; 8 * GROUPS];
-    let mut order: Vec<(f64, Pattern)> = patterns.iter().map(|p| (p.probability(common), *p)).collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    for (_, pattern) in order {
-        put(&mut buckets, &mut cost, pattern, common);
-    }
-    for from in (0..buckets.len()).chain(0..buckets.len()) {
-        for pattern in buckets[from].clone() {
-            buckets[from].retain(|p| *p != pattern);
-            cost[from] = admission(&buckets[from], common);
-            put(&mut buckets, &mut cost, pattern, common);
-        }
-    }
-    buckets
-}
-
-/// Puts a window where it costs least.
-fn put(buckets: &mut [Vec<Pattern>], cost: &mut [f64], pattern: Pattern, common: &[Gram]) {
-    let mut best = (f64::INFINITY, 0, 0.0);
-    for i in 0..buckets.len() {
-        buckets[i].push(pattern);
-        let with = admission(&buckets[i], common);
-        buckets[i].pop();
-        if with - cost[i] < best.0 {
-            best = (with - cost[i], i, with);
-        }
-    }
-    buckets[best.1].push(pattern);
-    cost[best.1] = best.2;
-}
-
-fn masks(buckets: &[Vec<Pattern>]) -> (Nibbles, Nibbles) {
-    let (mut low, mut high) = ([[[0; 16]; 4]; GROUPS], [[[0; 16]; 4]; GROUPS]);
-    for (i, bucket) in buckets.iter().enumerate() {
-        let (group, bit) = (i / 8, 1u8 << (i % 8));
-        for pattern in bucket {
-            for j in 0..4 {
-                if j == 3 && pattern.open {
-                    low[group][j].iter_mut().for_each(|m| *m |= bit);
-                    high[group][j].iter_mut().for_each(|m| *m |= bit);
-                } else {
-                    low[group][j][usize::from(pattern.bytes[j] & 15)] |= bit;
-                    high[group][j][usize::from(pattern.bytes[j] >> 4)] |= bit;
-                }
-            }
-        }
-    }
-    (low, high)
 }
 
 /// A bit for the hash of each pattern that is open, or of each that is not.
-fn bitmap<const WORDS: usize>(patterns: &[Pattern], open: bool) -> [u64; WORDS] {
+fn bitmap<const WORDS: usize>(chosen: &[(Pattern, usize)], open: bool) -> [u64; WORDS] {
     let mut bitmap = [0; WORDS];
-    for pattern in patterns.iter().filter(|pattern| pattern.open == open) {
+    for (pattern, _) in chosen.iter().filter(|(pattern, _)| pattern.open == open) {
         let (word, bit) = bit::<WORDS>(pattern.key());
         bitmap[word] |= 1 << bit;
     }
@@ -338,25 +272,59 @@ fn bitmap<const WORDS: usize>(patterns: &[Pattern], open: bool) -> [u64; WORDS] 
 mod tests {
     use super::*;
 
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// The rules of every keyword that the prefilter finds in a text.
+    fn announced(table: &Table, text: &str) -> Vec<u16> {
+        let padded = format!("{text}\0");
+        let windows = padded.as_bytes().windows(4);
+        let found = windows.flat_map(|w| {
+            let folded = u32::from_le_bytes([w[0], w[1], w[2], w[3]]) | FOLD;
+            let passes = table.masks.admits(folded.to_le_bytes()) && table.in_bitmap(folded);
+            passes.then(|| table.windows(folded)).into_iter().flatten()
+        });
+        let mut rules: Vec<u16> = found
+            .flat_map(|window| table.keywords[usize::from(window.keyword)].rules.to_vec())
+            .collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    }
+
+    const WORDS: [&str; 6] = ["ghp_", "sk-", "password", "-----BEGIN", "AKIA", "x.Y"];
+
     #[test]
     fn every_keyword_is_admitted_in_any_case() {
-        let words: Vec<String> = ["ghp_", "sk-", "password", "-----BEGIN", "AKIA", "x.Y"]
-            .map(String::from)
-            .into();
-        let table = build(&[&words]);
-        for (number, keyword) in table.keywords.iter().enumerate() {
-            let padded = format!("{}\0", keyword.text.to_ascii_uppercase());
-            let found = padded.as_bytes().windows(4).any(|w| {
-                let folded = u32::from_le_bytes([w[0], w[1], w[2], w[3]]) | FOLD;
-                table.admits(folded) && table.windows(folded).any(|w| usize::from(w.keyword) == number)
-            });
-            assert!(found, "{}", keyword.text);
+        let each: Vec<Vec<String>> = WORDS.iter().map(|word| words(&[word])).collect();
+        let table = build(&each.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for (number, word) in WORDS.iter().enumerate() {
+            for text in [word.to_ascii_uppercase(), word.to_ascii_lowercase()] {
+                assert!(announced(&table, &text).contains(&(number as u16)), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_extended_has_the_old_and_the_new() {
+        let base = build(&[&words(&WORDS)]);
+        let more = [words(&["Passport", "sk-"]), words(&["GHP_", "zq~"])];
+        let table = extend(&base, 1, &[&more[0], &more[1]]);
+        for (text, rules) in [
+            ("passport", &[1][..]),
+            ("SK-", &[0, 1]),
+            ("ghp_", &[0, 2]),
+            ("zq~", &[2]),
+            ("akia", &[0]),
+        ] {
+            assert_eq!(announced(&table, text), rules, "{text}");
         }
     }
 
     #[test]
     fn one_keyword_may_serve_several_rules() {
-        let (a, b) = (vec!["Token".to_owned()], vec!["tokeN".to_owned()]);
+        let (a, b) = (words(&["Token"]), words(&["tokeN"]));
         assert_eq!(*build(&[&a, &b]).keywords[0].rules, [0, 1]);
     }
 }

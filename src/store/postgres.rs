@@ -9,13 +9,16 @@
 //! <https://www.postgresql.org/docs/15/sql-select.html#SQL-FOR-UPDATE-SHARE>
 
 use super::fault::Fault;
+use super::lease::{
+    Arrival, Columns, KEPT, MAX_ATTEMPTS, arrival, bounded, dead_letter, depth, leased_delivery, leased_display,
+    new_ones, parsed,
+};
 use super::log::json;
-use super::queue::{KEPT, MAX_ATTEMPTS, attempts, bounded, parsed};
 use crate::forge::{Display, ForgeRepo};
-use crate::port::{Delivery, Leased, Outage, Queue};
+use crate::port::{DeadLetter, Delivery, Depth, Leased, LetterBox, Outage, Queue};
 use crate::push::Timestamp;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, PgConnection, Row};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, PgConnection, PgTransaction, Row};
 use std::time::Duration;
 
 /// Version of the tables below.
@@ -101,9 +104,9 @@ fn unreadable(what: &str, why: &str) -> Outage {
 }
 
 impl Queue for PostgresQueue {
-    async fn accept(&self, delivery: &Delivery) -> Result<bool, Outage> {
-        let done = accept(&self.pool, delivery).await;
-        done.map_err(|fault| self.outage(fault, "store a delivery"))
+    async fn accept_all(&self, deliveries: &[Delivery]) -> Result<Vec<bool>, Outage> {
+        let done = accept_all(&self.pool, deliveries).await;
+        done.map_err(|fault| self.outage(fault, "store deliveries"))
     }
 
     async fn ping(&self) -> Result<(), Outage> {
@@ -169,22 +172,82 @@ impl Queue for PostgresQueue {
         let done = postpone(&self.pool, POSTPONE, (lease.row, lease.fence), again, why).await;
         done.map_err(|fault| self.outage(fault, "postpone a display"))
     }
+
+    async fn renew(&self, letter_box: LetterBox, lease: (i64, i64), until: Timestamp) -> Result<bool, Outage> {
+        let text = match letter_box {
+            LetterBox::Inbox => {
+                "UPDATE lychgate_inbox SET until = $3 WHERE row = $1 AND fence = $2 AND state = 'leased'"
+            }
+            LetterBox::Outbox => {
+                "UPDATE lychgate_outbox SET until = $3 WHERE row = $1 AND fence = $2 AND state = 'leased'"
+            }
+        };
+        let query = sqlx::query(text).bind(lease.0).bind(lease.1).bind(until.unix());
+        let done = query.execute(&self.pool).await;
+        done.map(|done| done.rows_affected() == 1)
+            .map_err(|error| self.outage(error.into(), "renew a lease"))
+    }
+
+    async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, Outage> {
+        const DEAD: &str =
+            "SELECT box, row, lane, attempts, why, content FROM lychgate_dead_letter ORDER BY row DESC, box LIMIT $1";
+        let read = sqlx::query(DEAD).bind(i64::from(limit)).fetch_all(&self.pool).await;
+        read.map_err(Fault::from)
+            .and_then(|rows| rows.iter().map(dead_letter).collect())
+            .map_err(|fault| self.outage(fault, "read the dead letters"))
+    }
+
+    async fn replay(&self, letter_box: LetterBox, row: i64) -> Result<bool, Outage> {
+        let text = match letter_box {
+            LetterBox::Inbox => {
+                "UPDATE lychgate_inbox SET state = 'waiting', attempts = 0, due = 0 WHERE row = $1 AND state = 'dead'"
+            }
+            LetterBox::Outbox => {
+                "UPDATE lychgate_outbox SET state = 'waiting', attempts = 0, due = 0 WHERE row = $1 AND state = 'dead'"
+            }
+        };
+        let done = sqlx::query(text).bind(row).execute(&self.pool).await;
+        done.map(|done| done.rows_affected() == 1)
+            .map_err(|error| self.outage(error.into(), "replay a dead letter"))
+    }
+
+    async fn depth(&self) -> Result<Depth, Outage> {
+        const DEPTH: &str = "SELECT (SELECT count(*) FROM lychgate_inbox WHERE state IN ('waiting', 'leased')), \
+             (SELECT count(*) FROM lychgate_outbox WHERE state IN ('waiting', 'leased')), \
+             (SELECT count(*) FROM lychgate_dead_letter), \
+             coalesce((SELECT received_at FROM lychgate_inbox WHERE state IN ('waiting', 'leased') \
+               ORDER BY row LIMIT 1), 0)";
+        let read = sqlx::query(DEPTH).fetch_one(&self.pool).await;
+        read.map_err(Fault::from)
+            .and_then(|row| depth(&row))
+            .map_err(|fault| self.outage(fault, "count what waits"))
+    }
 }
 
-async fn accept(pool: &PgPool, delivery: &Delivery) -> Result<bool, Fault> {
-    let done = sqlx::query(
-        "INSERT INTO lychgate_inbox (forge, delivery, lane, received_at, event, covers) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (forge, delivery) DO NOTHING",
-    )
-    .bind(&delivery.forge)
-    .bind(&delivery.delivery)
-    .bind(delivery.event.lane(&delivery.forge))
-    .bind(delivery.received_at.unix())
-    .bind(json(&delivery.event)?)
-    .bind(delivery.event.covers_its_lane())
-    .execute(pool)
-    .await?;
-    Ok(done.rows_affected() == 1)
+async fn accept_all(pool: &PgPool, deliveries: &[Delivery]) -> Result<Vec<bool>, Fault> {
+    const ACCEPT: &str = "INSERT INTO lychgate_inbox (forge, delivery, lane, received_at, event, covers, state) \
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[], $7::text[]) \
+         ON CONFLICT (forge, delivery) DO NOTHING RETURNING forge, delivery";
+    let all = deliveries.iter().map(arrival).collect::<Result<Vec<_>, _>>()?;
+    let texts = |of: fn(&Arrival) -> &str| all.iter().map(|it| of(it).to_owned()).collect::<Vec<_>>();
+    let stored = sqlx::query(ACCEPT)
+        .bind(texts(|it| &it.forge))
+        .bind(texts(|it| &it.delivery))
+        .bind(texts(|it| &it.lane))
+        .bind(all.iter().map(|it| it.received_at).collect::<Vec<_>>())
+        .bind(texts(|it| &it.event))
+        .bind(all.iter().map(|it| it.covers).collect::<Vec<_>>())
+        .bind(texts(|it| it.state))
+        .fetch_all(pool)
+        .await?;
+    new_ones(deliveries, &stored)
+}
+
+/// Begins a write that need not be on the disk when it returns: after a crash of the server, what it did is done
+/// again, which has no other effect. <https://www.postgresql.org/docs/15/wal-async-commit.html>
+async fn begin(pool: &PgPool) -> Result<PgTransaction<'_>, Fault> {
+    let begun = pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
+    Ok(begun)
 }
 
 /// Takes the lane's lock until the transaction ends; `false` if another replica has it.
@@ -205,7 +268,7 @@ async fn lease_delivery(
     const BURY: &str = "UPDATE lychgate_inbox SET state = 'dead', why = 'its worker ended each time' \
          WHERE state = 'leased' AND until <= $1 AND attempts >= $2";
     const CANDIDATE: &str = "SELECT i.row, i.lane FROM lychgate_inbox i WHERE \
-         ((i.state = 'waiting' AND i.due <= $1) OR (i.state = 'leased' AND i.until <= $1)) \
+         ((i.state = 'waiting' AND i.due <= $1) OR (i.state = 'leased' AND i.until <= $1 AND i.attempts < $3)) \
          AND NOT EXISTS (SELECT 1 FROM lychgate_inbox o WHERE o.lane = i.lane AND o.row <> i.row \
            AND o.state = 'leased' AND o.until > $1) \
          ORDER BY i.row LIMIT $2 FOR UPDATE OF i SKIP LOCKED";
@@ -213,23 +276,19 @@ async fn lease_delivery(
     const LEASE: &str = "UPDATE lychgate_inbox i SET state = 'leased', until = $2, owner = $3, fence = fence + 1, \
          attempts = attempts + 1 WHERE i.row = $4 AND NOT EXISTS (SELECT 1 FROM lychgate_inbox o \
            WHERE o.lane = i.lane AND o.row <> i.row AND o.state = 'leased' AND o.until > $1) \
-         RETURNING row, fence, attempts, forge, delivery, received_at, event, covers";
+         RETURNING row, fence, attempts, forge, delivery, received_at, event, covers::int::bigint";
     const COVER: &str = "UPDATE lychgate_inbox SET state = 'done', why = 'covered by a later reading' \
          WHERE row IN (SELECT row FROM lychgate_inbox WHERE lane = $1 AND row <> $2 AND covers AND state = 'waiting' \
            FOR UPDATE SKIP LOCKED)";
-    let mut work = pool.begin().await?;
-    sqlx::query(BURY)
-        .bind(now.unix())
-        .bind(MAX_ATTEMPTS)
-        .execute(&mut *work)
-        .await?;
+    let mut work = begin(pool).await?;
     let candidates = sqlx::query(CANDIDATE)
         .bind(now.unix())
         .bind(CANDIDATES)
+        .bind(MAX_ATTEMPTS)
         .fetch_all(&mut *work)
         .await?;
     for candidate in candidates {
-        let (row, lane): (i64, String) = (candidate.try_get(0)?, candidate.try_get(1)?);
+        let (row, lane): (i64, String) = (candidate.number(0)?, candidate.text(1)?);
         if !lock_lane(&mut work, &lane).await? {
             continue;
         }
@@ -242,28 +301,16 @@ async fn lease_delivery(
             continue;
         };
         let lease = leased_delivery(&leased)?;
-        if leased.try_get(7)? {
+        if leased.number(7)? == 1 {
             sqlx::query(COVER).bind(&lane).bind(row).execute(&mut *work).await?;
         }
         work.commit().await?;
         return Ok(Some(lease));
     }
+    let bury = sqlx::query(BURY).bind(now.unix()).bind(MAX_ATTEMPTS);
+    bury.execute(&mut *work).await?;
     work.commit().await?;
     Ok(None)
-}
-
-fn leased_delivery(row: &PgRow) -> Result<Leased<Delivery>, Fault> {
-    Ok(Leased {
-        row: row.try_get(0)?,
-        fence: row.try_get(1)?,
-        attempts: attempts(row.try_get(2)?),
-        work: Delivery {
-            forge: row.try_get(3)?,
-            delivery: row.try_get(4)?,
-            received_at: Timestamp::from_unix(row.try_get(5)?),
-            event: parsed(row.try_get::<&str, _>(6)?)?,
-        },
-    })
 }
 
 async fn finish_delivery(pool: &PgPool, lease: &Leased<Delivery>, displays: &[Display]) -> Result<bool, Fault> {
@@ -271,7 +318,7 @@ async fn finish_delivery(pool: &PgPool, lease: &Leased<Delivery>, displays: &[Di
         "UPDATE lychgate_inbox SET state = 'done', why = '' WHERE row = $1 AND fence = $2 AND state = 'leased'";
     const FORGET: &str = "DELETE FROM lychgate_inbox WHERE row IN \
          (SELECT row FROM lychgate_inbox WHERE state = 'done' AND received_at < $1 LIMIT 100 FOR UPDATE SKIP LOCKED)";
-    let mut work = pool.begin().await?;
+    let mut work = begin(pool).await?;
     let done = sqlx::query(FINISH)
         .bind(lease.row)
         .bind(lease.fence)
@@ -310,7 +357,7 @@ async fn latest_display(pool: &PgPool, lane: &str) -> Result<Option<Display>, Fa
         .bind(lane)
         .fetch_optional(pool)
         .await?;
-    row.map(|row| parsed(row.try_get::<&str, _>(0)?)).transpose()
+    row.map(|row| parsed(&row.text(0)?)).transpose()
 }
 
 async fn lease_display(
@@ -332,7 +379,7 @@ async fn lease_display(
          attempts = attempts + 1 WHERE i.row = $4 AND NOT EXISTS (SELECT 1 FROM lychgate_outbox o \
            WHERE o.lane = i.lane AND o.row <> i.row AND (o.row > i.row OR (o.state = 'leased' AND o.until > $1))) \
          RETURNING row, fence, attempts, display";
-    let mut work = pool.begin().await?;
+    let mut work = begin(pool).await?;
     sqlx::query(SUPERSEDE).bind(now.unix()).execute(&mut *work).await?;
     let candidates = sqlx::query(CANDIDATE)
         .bind(now.unix())
@@ -341,7 +388,7 @@ async fn lease_display(
         .await?;
     let mut leased = None;
     for candidate in candidates {
-        let (row, lane): (i64, String) = (candidate.try_get(0)?, candidate.try_get(1)?);
+        let (row, lane): (i64, String) = (candidate.number(0)?, candidate.text(1)?);
         if !lock_lane(&mut work, &lane).await? {
             continue;
         }
@@ -356,14 +403,5 @@ async fn lease_display(
         }
     }
     work.commit().await?;
-    leased
-        .map(|row| {
-            Ok(Leased {
-                row: row.try_get(0)?,
-                fence: row.try_get(1)?,
-                attempts: attempts(row.try_get(2)?),
-                work: parsed(row.try_get::<&str, _>(3)?)?,
-            })
-        })
-        .transpose()
+    leased.map(|row| leased_display(&row)).transpose()
 }

@@ -3,36 +3,59 @@
 //! A lease is a row's state with an end and a fence. What the fence of a later
 //! lease has overtaken changes nothing any more, so a worker that was thought
 //! dead and comes back does no harm.
+//!
+//! What a forge delivered is on the disk before it is told so. All else need only
+//! outlive this process, not a power cut: then no worker is left that holds a
+//! lease, and what was done since is done again, which has no other effect.
 
 use super::fault::Fault;
+use super::lease::{
+    Columns, KEPT, MAX_ATTEMPTS, arrival, bounded, dead_letter, depth, leased_delivery, leased_display, new_ones,
+    parsed,
+};
 use super::log::json;
-use super::{Link, SqliteStore};
+use super::{Link, SqliteStore, options};
 use crate::forge::{Display, ForgeRepo};
-use crate::port::{Delivery, Leased, Outage, Queue};
+use crate::port::{DeadLetter, Delivery, Depth, Leased, LetterBox, Outage, Queue};
 use crate::push::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::MutexGuard;
 
-/// Leases after which a row goes to the dead letters: with the workers' backoff, about six hours of failures.
-pub(super) const MAX_ATTEMPTS: i64 = 40;
-/// Seconds that a done delivery is kept, so that a late copy of it is still known.
-pub(super) const KEPT: i64 = 30 * 24 * 3600;
-/// Most bytes of a reason.
-const MAX_WHY: usize = 500;
+/// Begins a write that is on the disk once it is committed.
+const DURABLE: &str = "BEGIN IMMEDIATE";
+/// Lets a commit fold the log only once it has 64 MiB, should nobody else do it.
+const FOLD_SELDOM: &str = "PRAGMA wal_autocheckpoint = 16384";
+/// Begins a write that outlives this process.
+/// <https://www.sqlite.org/pragma.html#pragma_synchronous>
+const HANDY: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
 
 impl SqliteStore {
-    async fn begin(&self) -> Result<MutexGuard<'_, Link>, Fault> {
+    async fn begin(&self, how: &'static str) -> Result<MutexGuard<'_, Link>, Fault> {
         let mut link = self.link.lock().await;
         link.settle().await;
         link.unsettled = true;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut link.sql).await?;
+        sqlx::query(how).execute(&mut link.sql).await?;
         Ok(link)
+    }
+
+    async fn fold_log(&self) -> Result<(), Fault> {
+        let mut folder = self.folder.lock().await;
+        let sql = match folder.as_mut() {
+            Some(sql) => sql,
+            None => {
+                let mut link = self.link.lock().await;
+                let sql = link.settle().await;
+                sqlx::query(FOLD_SELDOM).execute(sql).await?;
+                folder.insert(options(&self.path).connect().await?)
+            }
+        };
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(sql).await?;
+        Ok(())
     }
 
     async fn end<T>(&self, mut link: MutexGuard<'_, Link>, outcome: Result<T, Fault>) -> Result<T, Fault> {
         let outcome = match outcome {
-            Ok(value) => sqlx::query("COMMIT")
+            Ok(value) => sqlx::query("COMMIT; PRAGMA synchronous = FULL")
                 .execute(&mut link.sql)
                 .await
                 .map(|_| value)
@@ -48,26 +71,38 @@ impl SqliteStore {
     }
 }
 
-impl Queue for SqliteStore {
-    async fn accept(&self, delivery: &Delivery) -> Result<bool, Outage> {
+/// One transaction of the store: `$how` it begins, what it does on `$sql`.
+macro_rules! within {
+    ($store:expr, $how:expr, $doing:literal, |$sql:ident| $body:expr) => {{
         let outcome = async {
-            let mut link = self.begin().await?;
-            let done = accept(&mut link.sql, delivery).await;
-            self.end(link, done).await
+            let mut link = $store.begin($how).await?;
+            let $sql = &mut link.sql;
+            let done = $body.await;
+            $store.end(link, done).await
         };
-        outcome.await.map_err(self.words("store a delivery"))
+        outcome.await.map_err($store.words($doing))
+    }};
+}
+
+/// A read of the store.
+macro_rules! reading {
+    ($store:expr, $doing:literal, |$sql:ident| $body:expr) => {{
+        let outcome = async {
+            let mut link = $store.link.lock().await;
+            let $sql = link.settle().await;
+            $body.await
+        };
+        outcome.await.map_err($store.words($doing))
+    }};
+}
+
+impl Queue for SqliteStore {
+    async fn accept_all(&self, deliveries: &[Delivery]) -> Result<Vec<bool>, Outage> {
+        within!(self, DURABLE, "store deliveries", |sql| accept_all(sql, deliveries))
     }
 
     async fn ping(&self) -> Result<(), Outage> {
-        let outcome = async {
-            let mut link = self.link.lock().await;
-            let sql = link.settle().await;
-            sqlx::query("SELECT 1 FROM inbox LIMIT 1")
-                .fetch_optional(sql)
-                .await
-                .map_err(Fault::from)
-        };
-        outcome.await.map(|_| ()).map_err(self.words("reach the store"))
+        reading!(self, "reach the store", |sql| ping(sql))
     }
 
     async fn lease_delivery(
@@ -76,38 +111,30 @@ impl Queue for SqliteStore {
         until: Timestamp,
         owner: &str,
     ) -> Result<Option<Leased<Delivery>>, Outage> {
-        let outcome = async {
-            let mut link = self.begin().await?;
-            let done = lease_delivery(&mut link.sql, now, until, owner).await;
-            self.end(link, done).await
-        };
-        outcome.await.map_err(self.words("lease a delivery"))
+        within!(self, HANDY, "lease a delivery", |sql| lease_delivery(
+            sql, now, until, owner
+        ))
     }
 
     async fn finish_delivery(&self, lease: &Leased<Delivery>, displays: &[Display]) -> Result<bool, Outage> {
-        let outcome = async {
-            let mut link = self.begin().await?;
-            let done = finish_delivery(&mut link.sql, lease, displays).await;
-            self.end(link, done).await
-        };
-        outcome.await.map_err(self.words("finish a delivery"))
+        within!(self, HANDY, "finish a delivery", |sql| finish_delivery(
+            sql, lease, displays
+        ))
     }
 
     async fn postpone_delivery(&self, lease: &Leased<Delivery>, again: Timestamp, why: &str) -> Result<(), Outage> {
-        let outcome = async {
-            let mut link = self.begin().await?;
-            let done = postpone(&mut link.sql, POSTPONE_DELIVERY, (lease.row, lease.fence), again, why).await;
-            self.end(link, done).await
-        };
-        outcome.await.map_err(self.words("postpone a delivery"))
+        let held = (lease.row, lease.fence);
+        within!(self, HANDY, "postpone a delivery", |sql| postpone(
+            sql,
+            POSTPONE_DELIVERY,
+            held,
+            again,
+            why
+        ))
     }
 
     async fn latest_display(&self, repo: &ForgeRepo, number: u64) -> Result<Option<Display>, Outage> {
-        let outcome = async {
-            let mut link = self.link.lock().await;
-            latest_display(link.settle().await, repo, number).await
-        };
-        outcome.await.map_err(self.words("read the latest display"))
+        reading!(self, "read the latest display", |sql| latest_display(sql, repo, number))
     }
 
     async fn lease_display(
@@ -116,47 +143,129 @@ impl Queue for SqliteStore {
         until: Timestamp,
         owner: &str,
     ) -> Result<Option<Leased<Display>>, Outage> {
-        let outcome = async {
-            let mut link = self.begin().await?;
-            let done = lease_display(&mut link.sql, now, until, owner).await;
-            self.end(link, done).await
-        };
-        outcome.await.map_err(self.words("lease a display"))
+        within!(self, HANDY, "lease a display", |sql| lease_display(
+            sql, now, until, owner
+        ))
     }
 
     async fn finish_display(&self, lease: &Leased<Display>) -> Result<bool, Outage> {
-        let outcome = async {
-            let mut link = self.begin().await?;
-            let done = finish(&mut link.sql, FINISH_DISPLAY, lease.row, lease.fence).await;
-            self.end(link, done).await
-        };
-        outcome.await.map_err(self.words("finish a display"))
+        let held = (lease.row, lease.fence);
+        within!(self, HANDY, "finish a display", |sql| finish(sql, FINISH_DISPLAY, held))
     }
 
     async fn postpone_display(&self, lease: &Leased<Display>, again: Timestamp, why: &str) -> Result<(), Outage> {
-        let outcome = async {
-            let mut link = self.begin().await?;
-            let done = postpone(&mut link.sql, POSTPONE_DISPLAY, (lease.row, lease.fence), again, why).await;
-            self.end(link, done).await
-        };
-        outcome.await.map_err(self.words("postpone a display"))
+        let held = (lease.row, lease.fence);
+        within!(self, HANDY, "postpone a display", |sql| postpone(
+            sql,
+            POSTPONE_DISPLAY,
+            held,
+            again,
+            why
+        ))
+    }
+
+    async fn renew(&self, letter_box: LetterBox, lease: (i64, i64), until: Timestamp) -> Result<bool, Outage> {
+        within!(self, HANDY, "renew a lease", |sql| renew(sql, letter_box, lease, until))
+    }
+
+    async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, Outage> {
+        reading!(self, "read the dead letters", |sql| dead_letters(sql, limit))
+    }
+
+    async fn replay(&self, letter_box: LetterBox, row: i64) -> Result<bool, Outage> {
+        within!(self, DURABLE, "replay a dead letter", |sql| replay(
+            sql, letter_box, row
+        ))
+    }
+
+    /// SQLite folds its log into the file in the middle of a commit, which then waits for two more writes of the
+    /// disk; here it is done beside the commits. <https://www.sqlite.org/wal.html#checkpointing>
+    async fn tend(&self) -> Result<(), Outage> {
+        self.fold_log().await.map_err(self.words("fold the log into the file"))
+    }
+
+    async fn depth(&self) -> Result<Depth, Outage> {
+        reading!(self, "count what waits", |sql| read_depth(sql))
     }
 }
 
-async fn accept(sql: &mut SqliteConnection, delivery: &Delivery) -> Result<bool, Fault> {
-    let done = sqlx::query(
-        "INSERT INTO inbox (forge, delivery, lane, received_at, event, covers) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (forge, delivery) DO NOTHING",
-    )
-    .bind(&delivery.forge)
-    .bind(&delivery.delivery)
-    .bind(delivery.event.lane(&delivery.forge))
-    .bind(delivery.received_at.unix())
-    .bind(json(&delivery.event)?)
-    .bind(i64::from(delivery.event.covers_its_lane()))
-    .execute(sql)
-    .await?;
-    Ok(done.rows_affected() == 1)
+// A partial index serves only a query that repeats its condition word for word: hence `state IN (…)` beside a
+// narrower state. <https://www.sqlite.org/partialindex.html>
+const ACCEPT: &str = "INSERT INTO inbox (forge, delivery, lane, received_at, event, covers, state) \
+     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
+     FROM json_each(?1) WHERE true ON CONFLICT (forge, delivery) DO NOTHING RETURNING forge, delivery";
+// What ends its worker again and again is laid aside, once there is time: it must not end all of them.
+const BURY: &str = "UPDATE inbox SET state = 'dead', why = 'its worker ended each time' \
+     WHERE state IN ('waiting', 'leased') AND state = 'leased' AND until <= ?1 AND attempts >= ?2";
+const LEASE_DELIVERY: &str = "UPDATE inbox SET state = 'leased', until = ?2, owner = ?3, fence = fence + 1, \
+     attempts = attempts + 1 WHERE row = ( \
+       SELECT i.row FROM inbox i WHERE i.state IN ('waiting', 'leased') \
+         AND ((i.state = 'waiting' AND i.due <= ?1) OR (i.state = 'leased' AND i.until <= ?1 AND i.attempts < ?4)) \
+         AND NOT EXISTS (SELECT 1 FROM inbox o WHERE o.lane = i.lane AND o.row <> i.row \
+           AND o.state IN ('waiting', 'leased') AND o.state = 'leased' AND o.until > ?1) \
+       ORDER BY i.row LIMIT 1) \
+     RETURNING row, fence, attempts, forge, delivery, received_at, event, covers, lane";
+const COVER: &str = "UPDATE inbox SET state = 'done', why = 'covered by a later reading' WHERE lane = ?1 \
+     AND row <> ?2 AND covers = 1 AND state IN ('waiting', 'leased') AND state = 'waiting'";
+const FINISH_DELIVERY: &str =
+    "UPDATE inbox SET state = 'done', why = '' WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const FORGET: &str =
+    "DELETE FROM inbox WHERE row IN (SELECT row FROM inbox WHERE state = 'done' AND received_at < ?1 LIMIT 100)";
+const POSTPONE_DELIVERY: &str = "UPDATE inbox SET state = CASE WHEN attempts >= ?5 THEN 'dead' ELSE 'waiting' END, \
+     due = ?3, why = ?4 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const LATEST_DISPLAY: &str = "SELECT display FROM outbox WHERE lane = ?1 ORDER BY row DESC LIMIT 1";
+// A lease that ran out and is not the newest any more is not taken over either.
+const SUPERSEDE: &str = "UPDATE outbox SET state = 'superseded' WHERE state IN ('waiting', 'leased') \
+     AND (state = 'waiting' OR until <= ?1) \
+     AND EXISTS (SELECT 1 FROM outbox n WHERE n.lane = outbox.lane AND n.row > outbox.row)";
+const LEASE_DISPLAY: &str = "UPDATE outbox SET state = 'leased', until = ?2, owner = ?3, fence = fence + 1, \
+     attempts = attempts + 1 WHERE row = ( \
+       SELECT i.row FROM outbox i WHERE i.state IN ('waiting', 'leased') \
+         AND ((i.state = 'waiting' AND i.due <= ?1) OR (i.state = 'leased' AND i.until <= ?1)) \
+         AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.lane = i.lane AND o.row <> i.row \
+           AND o.state IN ('waiting', 'leased') AND o.state = 'leased' AND o.until > ?1) \
+         AND NOT EXISTS (SELECT 1 FROM outbox n WHERE n.lane = i.lane AND n.row > i.row) \
+       ORDER BY i.row LIMIT 1) \
+     RETURNING row, fence, attempts, display";
+const FINISH_DISPLAY: &str =
+    "UPDATE outbox SET state = 'done', why = '' WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const POSTPONE_DISPLAY: &str = "UPDATE outbox SET state = CASE WHEN attempts >= ?5 THEN 'dead' ELSE 'waiting' END, \
+     due = ?3, why = ?4 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const RENEW_DELIVERY: &str = "UPDATE inbox SET until = ?3 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const RENEW_DISPLAY: &str = "UPDATE outbox SET until = ?3 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
+const DEAD_LETTERS: &str =
+    "SELECT box, row, lane, attempts, why, content FROM dead_letter ORDER BY row DESC, box LIMIT ?1";
+const REPLAY_DELIVERY: &str =
+    "UPDATE inbox SET state = 'waiting', attempts = 0, due = 0 WHERE row = ?1 AND state = 'dead'";
+const REPLAY_DISPLAY: &str =
+    "UPDATE outbox SET state = 'waiting', attempts = 0, due = 0 WHERE row = ?1 AND state = 'dead'";
+const DEPTH: &str = "SELECT (SELECT count(*) FROM inbox WHERE state IN ('waiting', 'leased')), \
+     (SELECT count(*) FROM outbox WHERE state IN ('waiting', 'leased')), \
+     (SELECT count(*) FROM inbox WHERE state = 'dead') + (SELECT count(*) FROM outbox WHERE state = 'dead'), \
+     coalesce((SELECT received_at FROM inbox WHERE state IN ('waiting', 'leased') ORDER BY row LIMIT 1), 0)";
+
+async fn accept_all(sql: &mut SqliteConnection, deliveries: &[Delivery]) -> Result<Vec<bool>, Fault> {
+    let mut rows = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let it = arrival(delivery)?;
+        let covers = i64::from(it.covers);
+        rows.push((
+            it.forge,
+            it.delivery,
+            it.lane,
+            it.received_at,
+            it.event,
+            covers,
+            it.state,
+        ));
+    }
+    let stored = sqlx::query(ACCEPT).bind(json(&rows)?).fetch_all(sql).await?;
+    new_ones(deliveries, &stored)
+}
+
+async fn ping(sql: &mut SqliteConnection) -> Result<(), Fault> {
+    sqlx::query("SELECT 1 FROM inbox LIMIT 1").fetch_optional(sql).await?;
+    Ok(())
 }
 
 async fn lease_delivery(
@@ -165,61 +274,25 @@ async fn lease_delivery(
     until: Timestamp,
     owner: &str,
 ) -> Result<Option<Leased<Delivery>>, Fault> {
-    // What ends its worker again and again is laid aside: it must not end all of them.
-    const BURY: &str = "UPDATE inbox SET state = 'dead', why = 'its worker ended each time' \
-         WHERE state = 'leased' AND until <= ?1 AND attempts >= ?2";
-    const LEASE: &str = "UPDATE inbox SET state = 'leased', until = ?2, owner = ?3, fence = fence + 1, \
-         attempts = attempts + 1 WHERE row = ( \
-           SELECT i.row FROM inbox i WHERE i.state IN ('waiting', 'leased') \
-             AND ((i.state = 'waiting' AND i.due <= ?1) OR (i.state = 'leased' AND i.until <= ?1)) \
-             AND NOT EXISTS (SELECT 1 FROM inbox o WHERE o.lane = i.lane AND o.row <> i.row \
-               AND o.state IN ('waiting', 'leased') AND o.state = 'leased' AND o.until > ?1) \
-           ORDER BY i.row LIMIT 1) \
-         RETURNING row, fence, attempts, forge, delivery, received_at, event, covers, lane";
-    const COVER: &str = "UPDATE inbox SET state = 'done', why = 'covered by a later reading' \
-         WHERE lane = ?1 AND row <> ?2 AND covers = 1 AND state = 'waiting'";
-    sqlx::query(BURY)
-        .bind(now.unix())
-        .bind(MAX_ATTEMPTS)
-        .execute(&mut *sql)
-        .await?;
-    let row = sqlx::query(LEASE)
+    let query = sqlx::query(LEASE_DELIVERY)
         .bind(now.unix())
         .bind(until.unix())
         .bind(owner)
-        .fetch_optional(&mut *sql)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
+        .bind(MAX_ATTEMPTS);
+    let Some(row) = query.fetch_optional(&mut *sql).await? else {
+        let bury = sqlx::query(BURY).bind(now.unix()).bind(MAX_ATTEMPTS);
+        bury.execute(sql).await?;
+        return Ok(None);
+    };
     let lease = leased_delivery(&row)?;
-    if row.try_get::<i64, _>(7)? == 1 {
-        let lane: String = row.try_get(8)?;
-        sqlx::query(COVER).bind(lane).bind(lease.row).execute(sql).await?;
+    if row.number(7)? == 1 {
+        sqlx::query(COVER)
+            .bind(row.text(8)?)
+            .bind(lease.row)
+            .execute(sql)
+            .await?;
     }
     Ok(Some(lease))
-}
-
-fn leased_delivery(row: &SqliteRow) -> Result<Leased<Delivery>, Fault> {
-    let event: &str = row.try_get(6)?;
-    Ok(Leased {
-        row: row.try_get(0)?,
-        fence: row.try_get(1)?,
-        attempts: attempts(row.try_get(2)?),
-        work: Delivery {
-            forge: row.try_get(3)?,
-            delivery: row.try_get(4)?,
-            received_at: Timestamp::from_unix(row.try_get(5)?),
-            event: parsed(event)?,
-        },
-    })
-}
-
-/// Tries before this lease.
-pub(super) fn attempts(leases: i64) -> u32 {
-    u32::try_from(leases - 1).unwrap_or(0)
-}
-
-pub(super) fn parsed<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, Fault> {
-    serde_json::from_str(text).map_err(|error| Fault::Corrupt(format!("a row of the queue: {error}")))
 }
 
 async fn finish_delivery(
@@ -227,10 +300,7 @@ async fn finish_delivery(
     lease: &Leased<Delivery>,
     displays: &[Display],
 ) -> Result<bool, Fault> {
-    const FINISH: &str = "UPDATE inbox SET state = 'done', why = '' WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
-    const FORGET: &str = "DELETE FROM inbox WHERE row IN \
-         (SELECT row FROM inbox WHERE state = 'done' AND received_at < ?1 LIMIT 100)";
-    if !finish(sql, FINISH, lease.row, lease.fence).await? {
+    if !finish(sql, FINISH_DELIVERY, (lease.row, lease.fence)).await? {
         return Ok(false);
     }
     for display in displays {
@@ -245,17 +315,10 @@ async fn finish_delivery(
     Ok(true)
 }
 
-async fn finish(sql: &mut SqliteConnection, text: &'static str, row: i64, fence: i64) -> Result<bool, Fault> {
+async fn finish(sql: &mut SqliteConnection, text: &'static str, (row, fence): (i64, i64)) -> Result<bool, Fault> {
     let done = sqlx::query(text).bind(row).bind(fence).execute(sql).await?;
     Ok(done.rows_affected() == 1)
 }
-
-const FINISH_DISPLAY: &str =
-    "UPDATE outbox SET state = 'done', why = '' WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
-const POSTPONE_DELIVERY: &str = "UPDATE inbox SET state = CASE WHEN attempts >= ?5 THEN 'dead' ELSE 'waiting' END, \
-     due = ?3, why = ?4 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
-const POSTPONE_DISPLAY: &str = "UPDATE outbox SET state = CASE WHEN attempts >= ?5 THEN 'dead' ELSE 'waiting' END, \
-     due = ?3, why = ?4 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
 
 async fn postpone(
     sql: &mut SqliteConnection,
@@ -269,16 +332,10 @@ async fn postpone(
     Ok(())
 }
 
-pub(super) fn bounded(why: &str) -> &str {
-    &why[..why.floor_char_boundary(MAX_WHY)]
-}
-
 async fn latest_display(sql: &mut SqliteConnection, repo: &ForgeRepo, number: u64) -> Result<Option<Display>, Fault> {
-    let row = sqlx::query("SELECT display FROM outbox WHERE lane = ?1 ORDER BY row DESC LIMIT 1")
-        .bind(repo.change_lane(number))
-        .fetch_optional(sql)
-        .await?;
-    row.map(|row| parsed(row.try_get::<&str, _>(0)?)).transpose()
+    let query = sqlx::query(LATEST_DISPLAY).bind(repo.change_lane(number));
+    let row = query.fetch_optional(sql).await?;
+    row.map(|row| parsed(&row.text(0)?)).transpose()
 }
 
 async fn lease_display(
@@ -287,35 +344,114 @@ async fn lease_display(
     until: Timestamp,
     owner: &str,
 ) -> Result<Option<Leased<Display>>, Fault> {
-    const SUPERSEDE: &str = "UPDATE outbox SET state = 'superseded' WHERE state = 'waiting' AND EXISTS \
-         (SELECT 1 FROM outbox n WHERE n.lane = outbox.lane AND n.row > outbox.row)";
-    const LEASE: &str = "UPDATE outbox SET state = 'leased', until = ?2, owner = ?3, fence = fence + 1, \
-         attempts = attempts + 1 WHERE row = ( \
-           SELECT i.row FROM outbox i WHERE i.state IN ('waiting', 'leased') \
-             AND ((i.state = 'waiting' AND i.due <= ?1) OR (i.state = 'leased' AND i.until <= ?1)) \
-             AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.lane = i.lane AND o.row <> i.row \
-               AND o.state IN ('waiting', 'leased') AND o.state = 'leased' AND o.until > ?1) \
-             AND NOT EXISTS (SELECT 1 FROM outbox n WHERE n.lane = i.lane AND n.row > i.row) \
-           ORDER BY i.row LIMIT 1) \
-         RETURNING row, fence, attempts, display";
-    // A lease that ran out and is not the newest any more is not taken over either.
-    const OVERTAKEN: &str = "UPDATE outbox SET state = 'superseded' WHERE state = 'leased' AND until <= ?1 AND EXISTS \
-         (SELECT 1 FROM outbox n WHERE n.lane = outbox.lane AND n.row > outbox.row)";
-    sqlx::query(SUPERSEDE).execute(&mut *sql).await?;
-    sqlx::query(OVERTAKEN).bind(now.unix()).execute(&mut *sql).await?;
-    let row = sqlx::query(LEASE)
+    sqlx::query(SUPERSEDE).bind(now.unix()).execute(&mut *sql).await?;
+    let query = sqlx::query(LEASE_DISPLAY)
         .bind(now.unix())
         .bind(until.unix())
-        .bind(owner)
-        .fetch_optional(sql)
-        .await?;
-    row.map(|row| {
-        Ok(Leased {
-            row: row.try_get(0)?,
-            fence: row.try_get(1)?,
-            attempts: attempts(row.try_get(2)?),
-            work: parsed(row.try_get::<&str, _>(3)?)?,
-        })
-    })
-    .transpose()
+        .bind(owner);
+    let row = query.fetch_optional(sql).await?;
+    row.map(|row| leased_display(&row)).transpose()
+}
+
+async fn dead_letters(sql: &mut SqliteConnection, limit: u32) -> Result<Vec<DeadLetter>, Fault> {
+    let rows = sqlx::query(DEAD_LETTERS).bind(i64::from(limit)).fetch_all(sql).await?;
+    rows.iter().map(dead_letter).collect()
+}
+
+async fn renew(
+    sql: &mut SqliteConnection,
+    letter_box: LetterBox,
+    (row, fence): (i64, i64),
+    until: Timestamp,
+) -> Result<bool, Fault> {
+    let text = match letter_box {
+        LetterBox::Inbox => RENEW_DELIVERY,
+        LetterBox::Outbox => RENEW_DISPLAY,
+    };
+    let query = sqlx::query(text).bind(row).bind(fence).bind(until.unix());
+    Ok(query.execute(sql).await?.rows_affected() == 1)
+}
+
+async fn replay(sql: &mut SqliteConnection, letter_box: LetterBox, row: i64) -> Result<bool, Fault> {
+    let text = match letter_box {
+        LetterBox::Inbox => REPLAY_DELIVERY,
+        LetterBox::Outbox => REPLAY_DISPLAY,
+    };
+    let done = sqlx::query(text).bind(row).execute(sql).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+async fn read_depth(sql: &mut SqliteConnection) -> Result<Depth, Fault> {
+    depth(&sqlx::query(DEPTH).fetch_one(sql).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Row;
+
+    /// What a forge is told to be stored is on the disk, whatever was written before it.
+    #[test]
+    fn deliveries_wait_for_the_disk_and_the_log_is_folded_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let store = SqliteStore::create(&folder.path().join("a.db")).await.unwrap();
+            let at = Timestamp::from_unix(0);
+            store.lease_delivery(at, at, "me").await.unwrap();
+            let mut link = store.link.lock().await;
+            let level = sqlx::query("PRAGMA synchronous")
+                .fetch_one(&mut link.sql)
+                .await
+                .unwrap();
+            assert_eq!(level.number(0).unwrap(), 2, "FULL again");
+            drop(link);
+            let dropped = store.begin(HANDY).await.unwrap();
+            drop(dropped);
+            let mut link = store.link.lock().await;
+            let sql = link.settle().await;
+            let level = sqlx::query("PRAGMA synchronous").fetch_one(sql).await.unwrap();
+            assert_eq!(level.number(0).unwrap(), 2, "also after a future that was dropped");
+            drop(link);
+            store.tend().await.unwrap();
+            store.tend().await.unwrap();
+        });
+    }
+
+    /// The boxes may hold millions of rows that are done: no statement may walk over them.
+    #[test]
+    fn every_statement_finds_its_rows_by_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let store = SqliteStore::create(&folder.path().join("a.db")).await.unwrap();
+            let mut link = store.link.lock().await;
+            for text in [
+                BURY,
+                LEASE_DELIVERY,
+                COVER,
+                FINISH_DELIVERY,
+                FORGET,
+                POSTPONE_DELIVERY,
+                LATEST_DISPLAY,
+                SUPERSEDE,
+                LEASE_DISPLAY,
+                FINISH_DISPLAY,
+                POSTPONE_DISPLAY,
+                RENEW_DELIVERY,
+                RENEW_DISPLAY,
+                DEAD_LETTERS,
+                REPLAY_DELIVERY,
+                REPLAY_DISPLAY,
+                DEPTH,
+            ] {
+                let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
+                for row in sqlx::query(plan).fetch_all(&mut link.sql).await.unwrap() {
+                    let step: String = row.try_get("detail").unwrap();
+                    let walks = step.starts_with("SCAN") && !step.contains("USING") && !step.contains("CONSTANT");
+                    assert!(!walks || step.contains("dead_letter"), "{step}: {text}");
+                }
+            }
+        });
+    }
 }

@@ -1,14 +1,23 @@
 //! The bot from a webhook's bytes to what a forge shows, with a forge in this process and real git behind it.
 
+mod canary;
+#[cfg(feature = "postgres")]
+mod chaos;
 mod chat;
 mod edges;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the chaos test uses the rest"))]
+mod hub;
 mod landed;
 mod mend;
+mod payloads;
 mod postgres;
 mod queue;
+mod silence;
 mod stage;
 mod texts;
+mod traces;
 mod whole;
+mod yard;
 
 use lychgate::forge::CheckState;
 use lychgate::pipeline::metrics::Count;
@@ -249,5 +258,72 @@ fn a_secret_in_the_change_is_named_and_never_shown() {
         for canary in [planted.as_str(), stage::SECRET, stage::PASSWORD] {
             assert!(!everything.contains(canary), "a secret went out");
         }
+    });
+}
+
+#[test]
+fn clean_commits_are_noted_and_others_are_scanned_each_time() {
+    run(async |stage: Stage| {
+        let clean = stage.propose(7, "a.txt", true);
+        let planted = crate::support::token(now().unix().unsigned_abs());
+        stage.propose_text(8, "deploy.sh", &format!("TOKEN={planted}\n"));
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        door.post(&opened(8), "d2").await;
+        stage.settle().await;
+        assert_eq!(stage.noted().await, [clean]);
+        // A new commit on the old one: only the new one is left to scan, and both are noted.
+        let next = stage.push(7, "b.txt", true);
+        stage.forge.set_head(7, next);
+        door.post(&opened(7), "d3").await;
+        stage.settle().await;
+        let mut wanted = [clean, next];
+        wanted.sort();
+        assert_eq!(stage.noted().await, wanted);
+    });
+}
+
+#[test]
+fn a_missed_webhook_is_mended_within_five_minutes() {
+    run(async |stage: Stage| {
+        // Nothing tells of the change; the sweep before it saw nothing, the next one is due after the default pause.
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
+        let missed = now().unix();
+        stage.propose(7, "a.txt", true);
+        stage.pass(stage.sweep_seconds());
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
+        stage.settle().await;
+        let verdict = stage.verdicts().pop().unwrap();
+        assert!(verdict.at.unix() - missed <= 300, "{} s", verdict.at.unix() - missed);
+    });
+}
+
+#[test]
+fn what_was_laid_aside_is_listed_with_its_reason_and_can_be_replayed() {
+    run(async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        stage.forge.break_source(true);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        for _ in 0..40 {
+            stage.later();
+            stage.settle().await;
+        }
+        let metrics = door.get("/metrics").await.1;
+        assert!(metrics.contains("lychgate_queue_dead_letters 1"), "{metrics}");
+        let listed = stage.queue(&["list"]);
+        assert!(
+            listed.contains("inbox/1") && listed.contains("fetch-failed"),
+            "{listed}"
+        );
+        let shown = stage.queue(&["show", "inbox/1", "--format", "json"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["content"]["number"], 7);
+        assert_eq!(shown["attempts"], 40);
+        stage.forge.break_source(false);
+        assert!(stage.queue(&["replay", "--all"]).contains("inbox/1"));
+        assert_eq!(stage.queue(&["list"]).trim(), "no dead letters");
+        stage.settle().await;
+        assert_eq!(stage.verdicts().len(), 1);
     });
 }

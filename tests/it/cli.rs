@@ -24,7 +24,7 @@ const SUBCOMMANDS: [&str; 14] = [
 ];
 
 /// Those of a build with the bot.
-const BOT_SUBCOMMANDS: [&str; 2] = ["forge", "serve"];
+const BOT_SUBCOMMANDS: [&str; 3] = ["forge", "serve", "queue"];
 
 #[test]
 fn help_is_as_reviewed() {

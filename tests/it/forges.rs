@@ -7,7 +7,7 @@ mod forgejo;
 mod github;
 mod gitlab;
 mod guard;
-mod judged;
+pub(crate) mod judged;
 mod limits;
 
 use crate::fake_forge::github::{APP, GitHubBrain, INSTALLATION, REPO, REPO_ID};
@@ -33,6 +33,7 @@ pub(crate) fn hasty() -> Manner {
     Manner {
         patience: Duration::from_secs(10),
         mutation_gap: Duration::ZERO,
+        mutation_burst: 1,
         retry_after: Duration::from_millis(5),
     }
 }

@@ -11,7 +11,7 @@ use lychgate::facts::{Ancestry, Fact};
 use lychgate::finding::Place;
 use lychgate::git::Gate;
 use lychgate::object::ObjectKind;
-use lychgate::port::{Inspected, ObjectVisitor, Outage, Repository};
+use lychgate::port::{Inspected, Looked, ObjectVisitor, Outage, Repository};
 use lychgate::push::{Oid, RefUpdate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -39,10 +39,13 @@ struct Recorder {
 impl ObjectVisitor for Recorder {
     type Hit = usize;
 
-    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Vec<usize> {
+    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<usize> {
         self.seen.lock().unwrap().push((oid, kind, data.len()));
         let text = String::from_utf8_lossy(data);
-        text.match_indices(NEEDLE).map(|(at, _)| at).collect()
+        Looked {
+            hits: text.match_indices(NEEDLE).map(|(at, _)| at).collect(),
+            plain: false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod cli;
 mod crafted;
 mod crash;
 mod decision;
+mod deltas;
 #[cfg(feature = "bot")]
 mod fake_forge;
 mod feedback;

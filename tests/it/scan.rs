@@ -658,3 +658,42 @@ fn ordinary_lines_are_quiet() {
         .collect();
     assert!(loud.is_empty(), "{loud:#?}");
 }
+
+/// A rule that matches nearly everything is slow for its user, not without end: matches and time are bounded.
+#[test]
+fn a_rule_that_matches_everything_ends_and_says_that_there_is_more() {
+    let everything = RULES
+        .replace(r"\b(acme_[A-Za-z0-9]{30})(?:[^A-Za-z0-9]|$)", r"(?s)acme.{0,9}")
+        .replace("entropy = 3.0", "entropy = 0.0");
+    let set = RuleSet::parse(&[("everything.toml", &everything)]).unwrap();
+    let key = key();
+    let text = "acme_ACMEzqXW".repeat(40_000);
+    let found = Scanner::new(&set, &key).scan(text.as_bytes());
+    assert!(found.len() <= 10_001, "{}", found.len());
+    assert_eq!(found.last().unwrap().rule, TOO_MANY);
+    for regex in ["", "a*", "(?:acme_)?"] {
+        let empty = RULES.replace(r"\b(acme_[A-Za-z0-9]{30})(?:[^A-Za-z0-9]|$)", regex);
+        assert!(RuleSet::parse(&[("empty.toml", &empty)]).is_err(), "{regex}");
+    }
+}
+
+/// One line longer than what is held at once: the same as one that is not, in bounded memory.
+#[test]
+fn a_line_without_end_is_read_in_pieces() {
+    let (rules, key) = (rules(), key());
+    let scanner = Scanner::new(rules, &key);
+    let mut stream = Stream::new(&scanner, 1);
+    let part = vec![b'-'; 100_000];
+    let mut found = Vec::new();
+    for number in 0..12 {
+        found.extend(stream.feed(&part));
+        found.extend(stream.feed(token(number).as_bytes()));
+    }
+    found.extend(stream.feed(&part));
+    found.extend(stream.finish());
+    let starts: Vec<u64> = found.iter().map(|m| m.span.start).collect();
+    assert_eq!(starts, (0..12).map(|i| 100_000 + i * 100_035).collect::<Vec<_>>());
+    assert!(found.iter().all(|m| m.span.start_line == 1));
+    assert_eq!(u64::from(found[11].span.start_column), found[11].span.start + 1);
+    assert!(found.iter().all(|m| m.excerpt.chars().count() <= 120));
+}

@@ -532,6 +532,30 @@ fn a_file_that_grows_while_it_is_read_ends() {
     });
 }
 
+/// An archive beyond what is read at once is opened all the same, not cut into pieces and called broken.
+#[test]
+fn a_large_archive_is_opened_whole() {
+    let clone = Clone::new();
+    clone.write("inner.txt", &token(7));
+    clone.run_with("gzip", &["inner.txt"], "").ok();
+    let filler = std::fs::File::create(clone.scratch.path("r/filler")).unwrap();
+    filler.set_len(17 << 20).unwrap();
+    clone
+        .run_with("tar", &["cf", "large.tar", "filler", "inner.txt.gz"], "")
+        .ok();
+    for run in [
+        clone.scan(&["--format", "jsonl", "large.tar"]),
+        clone.run_with(
+            "sh",
+            &["-c", &format!("{LYCHGATE} scan --format jsonl - <large.tar")],
+            "",
+        ),
+    ] {
+        let rules: Vec<String> = findings(&run).iter().map(|item| item["rule"].to_string()).collect();
+        assert_eq!(rules, ["\"gitlab-pat\""], "{}", run.stdout);
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
 

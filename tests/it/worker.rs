@@ -140,6 +140,9 @@ impl Store for MemoryStore {
     async fn scanned(&self, _: &[Oid], _: &str) -> Result<Vec<Oid>, Outage> {
         self.call(|_| Vec::new())
     }
+    async fn mark_scanned(&self, _: &[Oid], _: &str) -> Result<(), Outage> {
+        self.call(|_| ())
+    }
     async fn pending(&self) -> Result<Vec<EntryRecord>, Outage> {
         self.call(|s| {
             s.entries

@@ -9,12 +9,13 @@ use super::super::output::Output;
 use super::progress::Progress;
 use super::{Eye, io_outage};
 use crate::report::{Item, Note, Report};
-use crate::scan::stream::Stream;
+use crate::scan::{self, stream::Stream};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -23,6 +24,12 @@ const WHOLE: u64 = 16 << 20;
 /// Larger ones are scanned in pieces of this size, read by so much at a time.
 const PIECE: usize = 8 << 20;
 const READ: usize = 1 << 20;
+
+/// Archives above [`WHOLE`] are read whole up to this size, one at a time.
+const ARCHIVE: u64 = 256 << 20;
+
+/// What is read; it keeps its size from file to file.
+type Buffer = Zeroizing<Vec<u8>>;
 
 /// One thing to read.
 struct Target {
@@ -93,7 +100,7 @@ impl<'a> Walk<'a> {
         };
         items.sort_by_key(std::fs::DirEntry::file_name);
         for item in items {
-            if self.excluded.contains(&item.path()) {
+            if !self.excluded.is_empty() && self.excluded.contains(&item.path()) {
                 continue;
             }
             let name = item.file_name();
@@ -151,7 +158,7 @@ pub(super) fn scan_all(eye: &Eye, walk: Walk, max: u64, out: &mut Output) -> Rep
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let progress = Progress::new("files", targets.len() as u64);
     let work = || {
-        let mut buffer = Zeroizing::new(Vec::new());
+        let mut buffer = Buffer::default();
         let mut done = Vec::new();
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +211,7 @@ fn assemble(walk: Walk, results: Vec<(usize, Outcomes)>) -> Report {
     report
 }
 
-fn scan_target(eye: &Eye, target: &Target, max: u64, buffer: &mut Vec<u8>) -> Outcomes {
+fn scan_target(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> Outcomes {
     let scanned = if target.link {
         std::fs::read_link(&target.path).map(|text| {
             let text = text.as_os_str().as_bytes();
@@ -228,7 +235,7 @@ fn scan_target(eye: &Eye, target: &Target, max: u64, buffer: &mut Vec<u8>) -> Ou
     })
 }
 
-fn scan_file(eye: &Eye, target: &Target, max: u64, buffer: &mut Vec<u8>) -> std::io::Result<Outcomes> {
+fn scan_file(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> std::io::Result<Outcomes> {
     let mut file = File::open(&target.path)?;
     let size = file.metadata()?.len();
     if size > max {
@@ -238,32 +245,98 @@ fn scan_file(eye: &Eye, target: &Target, max: u64, buffer: &mut Vec<u8>) -> std:
             ..Outcomes::default()
         });
     }
-    buffer.clear();
-    if size > WHOLE {
-        return pieces(eye, &target.shown, &mut file, buffer);
+    scan_stream(eye, &target.shown, &mut file, size, buffer)
+}
+
+/// Scans what comes from a file, a pipe or the like.
+///
+/// * `size`: about as many bytes are expected; a file may grow or shrink while it is read.
+fn scan_stream(
+    eye: &Eye,
+    shown: &str,
+    from: &mut dyn Read,
+    size: u64,
+    buffer: &mut Buffer,
+) -> std::io::Result<Outcomes> {
+    let count = fill(from, size, WHOLE, buffer)?;
+    if count as u64 <= WHOLE {
+        return Ok(scan_whole(eye, shown, &mut buffer[..count]));
     }
-    // A file may grow while it is read: what lies beyond is read in pieces too.
-    let bytes = (&mut file).take(WHOLE + 1).read_to_end(buffer)? as u64;
-    if bytes > WHOLE {
-        return pieces(eye, &target.shown, &mut file, buffer);
+    if scan::is_packed(&buffer[..count]) {
+        return archive(eye, shown, from, size, &buffer[..count]);
     }
-    let found = eye.look(&target.shown, buffer);
+    pieces(eye, shown, from, &buffer[..count])
+}
+
+fn scan_whole(eye: &Eye, shown: &str, data: &mut [u8]) -> Outcomes {
+    let found = eye.look(shown, data);
     if !found.is_empty() {
         // Only what was read: the buffer may be far larger than the file.
-        buffer.as_mut_slice().zeroize();
+        data.zeroize();
     }
-    Ok(Outcomes {
-        items: found.into_iter().map(|m| Item::content(&target.shown, m)).collect(),
+    Outcomes {
+        items: found.into_iter().map(|m| Item::content(shown, m)).collect(),
         note: None,
-        bytes,
-    })
+        bytes: data.len() as u64,
+    }
+}
+
+/// Reads to the end or one byte beyond a limit; returns how many bytes of the buffer count.
+///
+/// The buffer grows as it must and stays as large, so that many files are read without a look at it.
+fn fill(from: &mut dyn Read, size: u64, limit: u64, buffer: &mut Buffer) -> std::io::Result<usize> {
+    let most = limit as usize + 1;
+    let mut count = 0;
+    // One byte of room more than is expected shows the end.
+    let mut room = most.min(size.min(limit) as usize + 1);
+    loop {
+        if buffer.len() < room {
+            let mut larger = Zeroizing::new(vec![0; room.next_power_of_two().min(most)]);
+            larger[..count].copy_from_slice(&buffer[..count]);
+            *buffer = larger;
+        }
+        let end = buffer.len().min(most);
+        while count < end {
+            match from.read(&mut buffer[count..end]) {
+                Ok(0) => return Ok(count),
+                Ok(more) => count += more,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if count == most {
+            return Ok(count);
+        }
+        room = most.min(2 * end);
+    }
+}
+
+/// Scans a large archive: whole, since its members are of use only so; `head` was read of it already.
+///
+/// One at a time, so that the memory is bounded however many there are. Of
+/// one beyond [`ARCHIVE`] only the bytes as they stand are scanned.
+fn archive(eye: &Eye, shown: &str, from: &mut dyn Read, size: u64, head: &[u8]) -> std::io::Result<Outcomes> {
+    let _alone = eye.large.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut whole = Buffer::default();
+    let count = fill(&mut head.chain(&mut *from), size, ARCHIVE, &mut whole)?;
+    if count as u64 <= ARCHIVE {
+        return Ok(scan_whole(eye, shown, &mut whole[..count]));
+    }
+    let mut outcomes = pieces(eye, shown, from, &whole[..count])?;
+    let title = format!("an archive of more than {ARCHIVE} bytes; its members were not scanned");
+    let bound = Item::bound(shown, "archive-too-large", title, None);
+    outcomes.items.insert(0, bound);
+    Ok(outcomes)
 }
 
 /// Scans a text of any size in bounded memory; `buffer` holds what was read of it already.
 fn pieces(eye: &Eye, shown: &str, file: &mut dyn Read, buffer: &[u8]) -> std::io::Result<Outcomes> {
     let mut stream = Stream::new(eye.scanner, PIECE);
     let mut bytes = buffer.len() as u64;
-    let mut found = stream.feed(buffer);
+    let mut found = Vec::new();
+    for part in buffer.chunks(PIECE) {
+        found.extend(stream.feed(part));
+    }
     let mut piece = Zeroizing::new(vec![0; READ]);
     loop {
         let count = match file.read(&mut piece) {
@@ -290,11 +363,78 @@ fn pieces(eye: &Eye, shown: &str, file: &mut dyn Read, buffer: &[u8]) -> std::io
 /// # Errors
 /// `input-unreadable`.
 pub(super) fn incoming(eye: &Eye, shown: &str, input: &mut dyn Read) -> Result<Report, CommandError> {
-    let outcomes = pieces(eye, shown, input, &[]).map_err(|e| io_outage("input-unreadable", shown, &e))?;
+    let outcomes = scan_stream(eye, shown, input, 0, &mut Buffer::default())
+        .map_err(|e| io_outage("input-unreadable", shown, &e))?;
     Ok(Report {
         files: 1,
         bytes: outcomes.bytes,
         findings: outcomes.items,
         ..Report::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    //! What comes in otherwise than its size promised.
+
+    use super::*;
+
+    /// Gives its bytes a few at a time, with an interruption before each.
+    struct Slow<'a> {
+        rest: &'a [u8],
+        interrupt: bool,
+    }
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            self.interrupt = !self.interrupt;
+            if self.interrupt {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let count = into.len().min(7);
+            (&mut self.rest).take(count as u64).read(into)
+        }
+    }
+
+    fn filled(data: &[u8], size: u64, limit: u64, buffer: &mut Buffer) -> usize {
+        let mut from = Slow {
+            rest: data,
+            interrupt: false,
+        };
+        fill(&mut from, size, limit, buffer).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end_whatever_its_size_was() {
+        let data: Vec<u8> = (0..200u8).collect();
+        let mut buffer = Buffer::default();
+        for size in [0, 1, 199, 200, 201, 5000] {
+            let count = filled(&data, size, 1000, &mut buffer);
+            assert_eq!(&buffer[..count], data, "{size}");
+        }
+        // Shorter ones after it are not mixed with what the buffer held.
+        let count = filled(b"short", 200, 1000, &mut buffer);
+        assert_eq!(&buffer[..count], b"short");
+    }
+
+    #[test]
+    fn one_byte_beyond_the_limit_shows_that_there_is_more() {
+        for (length, counted) in [(63, 63), (64, 64), (65, 65), (900, 65)] {
+            let mut buffer = Buffer::default();
+            assert_eq!(filled(&vec![b'x'; length], 900, 64, &mut buffer), counted, "{length}");
+            assert!(buffer.len() <= 65);
+        }
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_an_error() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let failed = fill(&mut Broken, 9, 1000, &mut Buffer::default());
+        assert_eq!(failed.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
 }

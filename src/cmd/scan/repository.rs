@@ -11,6 +11,7 @@
 use super::super::error::CommandError;
 use super::super::git as program;
 use super::super::output::Output;
+use super::super::process;
 use super::progress::Progress;
 use super::{Eye, io_outage};
 use crate::config::Bounds;
@@ -18,8 +19,9 @@ use crate::finding;
 use crate::git::{EntryKind, Gate, tree_entries};
 use crate::gitleaks::{Mark, Place};
 use crate::object::ObjectKind;
-use crate::port::{ObjectVisitor, Outage, Repository};
-use crate::push::{Oid, RefUpdate};
+use crate::pipeline;
+use crate::port::{Introduced, Looked, ObjectVisitor, Outage, Part, Repository};
+use crate::push::Oid;
 use crate::report::{History, Item, Report};
 use crate::scan::Match;
 use std::collections::{BTreeMap, HashSet};
@@ -50,31 +52,46 @@ struct Hit {
 
 struct Visitor<'a> {
     eye: &'a Eye<'a>,
+    scan: pipeline::Visitor<'a>,
     progress: &'a Progress,
 }
 
 impl ObjectVisitor for Visitor<'_> {
     type Hit = Hit;
 
-    fn visit(&self, _: Oid, kind: ObjectKind, data: &[u8]) -> Vec<Hit> {
-        let found = self.eye.scanner.scan(data).into_iter().map(|found| Hit {
+    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<Hit> {
+        let looked = self.scan.visit(oid, kind, data);
+        let hits = looked.hits.into_iter().map(|found| Hit {
             kind,
             marks: self.eye.allow.marks(data, &found),
             found,
         });
-        let found = found.collect();
         self.progress.add(data.len() as u64);
-        found
+        Looked {
+            hits: hits.collect(),
+            plain: looked.plain,
+        }
+    }
+
+    fn margin(&self) -> usize {
+        self.scan.margin()
+    }
+
+    fn clean_part(&self, part: Part<'_>) -> bool {
+        self.scan.clean_part(part)
+    }
+
+    fn clean_name(&self, name: &[u8]) -> bool {
+        self.scan.clean_name(name)
+    }
+
+    fn passed(&self, bytes: u64) {
+        self.progress.add(bytes);
     }
 }
 
 /// What a traversal gave.
-struct Seen {
-    hits: Vec<(finding::Place, Hit)>,
-    bounds: Vec<(String, finding::Place)>,
-    objects: u64,
-    bytes: u64,
-}
+type Seen = Introduced<Hit>;
 
 /// Whether a path is a bare repository, which has no files of its own to scan.
 pub(super) fn is_bare(path: &Path) -> bool {
@@ -96,36 +113,8 @@ pub(super) fn is_bundle(path: &Path) -> bool {
 pub(super) fn history(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report, CommandError> {
     let dir = git_dir(path)?;
     let gate = Gate::whole(&dir)?;
-    let mut updates = Vec::new();
-    for (name, new) in gate.refs("refs/")? {
-        updates.push(RefUpdate {
-            name,
-            old: zero(new)?,
-            new,
-        });
-    }
-    let known = vec![beyond_shallow(&gate, &dir)?; updates.len()];
-    let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
-        let seen = gate.inspect(&updates, &known, &bounds(), visitor)?;
-        Ok(Seen {
-            hits: seen.hits,
-            bounds: seen.bounds,
-            objects: seen.objects,
-            bytes: seen.bytes,
-        })
-    })?;
+    let (gate, seen) = watched(gate, eye, out, |gate, visitor| gate.survey(&bounds(), visitor))?;
     report(eye, &gate, seen)
-}
-
-/// The parents that a shallow clone lacks: its history ends before them.
-/// <https://git-scm.com/docs/gitformat-shallow>
-fn beyond_shallow(gate: &Gate, dir: &Path) -> Result<Vec<Oid>, CommandError> {
-    let listed = std::fs::read_to_string(dir.join("shallow")).unwrap_or_default();
-    let mut beyond = Vec::new();
-    for commit in listed.lines().filter_map(|line| line.parse::<Oid>().ok()) {
-        beyond.extend(crate::git::commit_head(&gate.object(commit)?.data).parents);
-    }
-    Ok(beyond)
 }
 
 /// Scans what a range of commits brings.
@@ -145,13 +134,7 @@ pub(super) fn range(eye: &Eye, path: &Path, range: &str, out: &mut Output) -> Re
     })?;
     let commits: Vec<Oid> = listed.lines().filter_map(|line| line.parse().ok()).collect();
     let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
-        let seen = gate.introduced(&commits, &bounds(), visitor)?;
-        Ok(Seen {
-            hits: seen.hits,
-            bounds: seen.bounds,
-            objects: seen.objects,
-            bytes: seen.bytes,
-        })
+        gate.introduced(&commits, &bounds(), visitor)
     })?;
     report(eye, &gate, seen)
 }
@@ -274,6 +257,11 @@ fn git_dir(path: &Path) -> Result<PathBuf, CommandError> {
     if is_bare(path) {
         return Ok(path.to_owned());
     }
+    // The usual work tree; the program knows the others, and what its environment says.
+    let own = path.join(".git");
+    if process::variable("GIT_DIR").is_none() && is_bare(&own) {
+        return Ok(own);
+    }
     let asked = program::run(path, &["rev-parse", "--absolute-git-dir"])?;
     let dir = asked.stdout.strip_suffix(b"\n").filter(|_| asked.status.success());
     dir.map(|dir| PathBuf::from(std::ffi::OsString::from_vec(dir.to_vec())))
@@ -286,11 +274,6 @@ fn git_dir(path: &Path) -> Result<PathBuf, CommandError> {
         })
 }
 
-fn zero(like: Oid) -> Result<Oid, CommandError> {
-    let zero = Oid::from_bytes(&vec![0; like.as_bytes().len()]);
-    zero.map_err(|e| CommandError::usage("bad-range", e.to_string(), ""))
-}
-
 /// Runs a traversal, on a terminal beside the progress line.
 fn watched(
     gate: Gate,
@@ -301,6 +284,7 @@ fn watched(
     let progress = Progress::new("objects", gate.brought());
     let visitor = Visitor {
         eye,
+        scan: pipeline::Visitor::new(eye.scanner),
         progress: &progress,
     };
     if !out.interactive {

@@ -23,6 +23,7 @@ use crate::waiver::{Done, Order};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use tokio::sync::OnceCell;
 
 /// Evaluations between two looks at the mirrors' size.
 const TRIM_EVERY: u32 = 64;
@@ -34,6 +35,8 @@ pub struct Bench(pub(super) Arc<Tools>);
 pub(super) struct Tools {
     mirrors: Mirrors,
     pub(super) config: BotConfig,
+    /// What the ledger is for a push: which keys gpgme has seen, what was scanned. It may be lost.
+    verdicts: OnceCell<SqliteStore>,
     evaluations: AtomicU32,
 }
 
@@ -43,6 +46,7 @@ impl Bench {
         Self(Arc::new(Tools {
             mirrors,
             config,
+            verdicts: OnceCell::new(),
             evaluations: AtomicU32::new(0),
         }))
     }
@@ -210,15 +214,15 @@ impl Tools {
         let key = open::fingerprint_key(&self.config.fingerprint_key)?;
         let repository = Gate::open(&fetched.git_dir, None)?;
         let keyring = FolderKeyring::open(&config.keyring);
-        // What the ledger is for a push: which keys gpgme has seen, what was scanned. It may be lost.
-        let store = SqliteStore::create(&self.config.mirrors.join("verdicts.db")).await?;
+        let path = self.config.mirrors.join("verdicts.db");
+        let store = self.verdicts.get_or_try_init(|| SqliteStore::create(&path)).await?;
         let waivers = desk::waivers(config, now).await;
         let rules = RuleSet::builtin();
         let scanner = Scanner::new(rules, &key);
         let world = World {
             repository: &repository,
             keyring: &keyring,
-            store: &store,
+            store,
             scanner: &scanner,
             rule_set: rules.digest(),
             policy: &policy,
@@ -234,7 +238,6 @@ impl Tools {
             merge: fetched.merge,
         };
         let judged = judge(&world, &config.resource, &proposal, now).await;
-        store.close().await?;
         // Where something could not be read, nobody knows which commits the change has.
         let whole = !judged.findings.iter().any(|finding| finding.cause == Cause::Outage);
         if change.number != 0 && whole {

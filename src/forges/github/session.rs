@@ -6,7 +6,7 @@
 
 use super::GitHub;
 use super::wire::AccessToken;
-use crate::forges::client::{Answer, Call, Client, Credential, Session};
+use crate::forges::client::{Answer, Call, Client, Credential, Manner, Session};
 use crate::forges::fault::{self, UNAUTHORIZED, refused};
 use crate::forges::lane::Lane;
 use crate::port::ForgeError;
@@ -72,10 +72,10 @@ struct Token {
 }
 
 impl Installation {
-    pub(super) fn new(id: u64, gap: Duration) -> Self {
+    pub(super) fn new(id: u64, manner: Manner) -> Self {
         Self {
             id,
-            lane: Lane::new(gap),
+            lane: Lane::new(manner.mutation_gap, manner.mutation_burst),
             token: tokio::sync::Mutex::default(),
         }
     }

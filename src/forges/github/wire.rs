@@ -34,12 +34,8 @@ pub(super) struct Repository {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Numbered {
-    pub(super) number: u64,
-}
-
-#[derive(Deserialize)]
 pub(super) struct Pull {
+    pub(super) number: u64,
     pub(super) state: String,
     #[serde(default)]
     pub(super) merged: bool,

@@ -21,6 +21,7 @@ CREATE TABLE inbox (
 CREATE INDEX inbox_open ON inbox (lane, row) WHERE state IN ('waiting', 'leased');
 CREATE INDEX inbox_due ON inbox (row) WHERE state IN ('waiting', 'leased');
 CREATE INDEX inbox_old ON inbox (received_at) WHERE state = 'done';
+CREATE INDEX inbox_dead ON inbox (row) WHERE state = 'dead';
 
 CREATE TABLE outbox (
     row      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,             -- order; of one lane, the highest counts
@@ -38,9 +39,10 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_open ON outbox (lane, row) WHERE state IN ('waiting', 'leased');
 CREATE INDEX outbox_due ON outbox (row) WHERE state IN ('waiting', 'leased');
 CREATE INDEX outbox_of_lane ON outbox (lane, row);
+CREATE INDEX outbox_dead ON outbox (row) WHERE state = 'dead';
 
 -- What was tried too often, for a person to look at.
 CREATE VIEW dead_letter AS
-    SELECT 'inbox' AS box, row, lane, attempts, why FROM inbox WHERE state = 'dead'
+    SELECT 'inbox' AS box, row, lane, attempts, why, event AS content FROM inbox WHERE state = 'dead'
     UNION ALL
-    SELECT 'outbox', row, lane, attempts, why FROM outbox WHERE state = 'dead';
+    SELECT 'outbox', row, lane, attempts, why, display FROM outbox WHERE state = 'dead';

@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS lychgate_inbox (
 CREATE INDEX IF NOT EXISTS lychgate_inbox_open ON lychgate_inbox (lane, row) WHERE state IN ('waiting', 'leased');
 CREATE INDEX IF NOT EXISTS lychgate_inbox_due ON lychgate_inbox (row) WHERE state IN ('waiting', 'leased');
 CREATE INDEX IF NOT EXISTS lychgate_inbox_old ON lychgate_inbox (received_at) WHERE state = 'done';
+CREATE INDEX IF NOT EXISTS lychgate_inbox_dead ON lychgate_inbox (row) WHERE state = 'dead';
 
 CREATE TABLE IF NOT EXISTS lychgate_outbox (
     row      BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -37,8 +38,9 @@ CREATE TABLE IF NOT EXISTS lychgate_outbox (
 
 CREATE INDEX IF NOT EXISTS lychgate_outbox_due ON lychgate_outbox (row) WHERE state IN ('waiting', 'leased');
 CREATE INDEX IF NOT EXISTS lychgate_outbox_of_lane ON lychgate_outbox (lane, row);
+CREATE INDEX IF NOT EXISTS lychgate_outbox_dead ON lychgate_outbox (row) WHERE state = 'dead';
 
 CREATE OR REPLACE VIEW lychgate_dead_letter AS
-    SELECT 'inbox' AS box, row, lane, attempts, why FROM lychgate_inbox WHERE state = 'dead'
+    SELECT 'inbox' AS box, row, lane, attempts, why, event AS content FROM lychgate_inbox WHERE state = 'dead'
     UNION ALL
-    SELECT 'outbox', row, lane, attempts, why FROM lychgate_outbox WHERE state = 'dead';
+    SELECT 'outbox', row, lane, attempts, why, display FROM lychgate_outbox WHERE state = 'dead';

@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 /// A server in a folder of its own; it ends with the value.
-struct Server {
+pub(crate) struct Server {
     scratch: Scratch,
     child: Child,
     port: u16,
@@ -34,7 +34,7 @@ fn unprivileged(scratch: &Scratch) -> Vec<&'static str> {
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         use std::os::unix::fs::PermissionsExt;
         let (scratch, bin, port) = (Scratch::new(), programs(), free_port());
         let data = scratch.path("data");
@@ -95,7 +95,7 @@ impl Server {
         panic!("PostgreSQL does not start:\n{log}");
     }
 
-    fn url(&self) -> SecretString {
+    pub(crate) fn url(&self) -> SecretString {
         SecretString::from(format!(
             "postgres://bot:canary@127.0.0.1:{}/postgres?sslmode=disable",
             self.port

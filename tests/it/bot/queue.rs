@@ -1,7 +1,7 @@
 //! What any inbox and outbox must do: the same tests for SQLite and PostgreSQL.
 
 use lychgate::forge::{CheckState, Display, ForgeEvent, ForgeRepo};
-use lychgate::port::{Delivery, Leased, Queue};
+use lychgate::port::{Delivery, Depth, Leased, LetterBox, Queue};
 use lychgate::push::{Oid, Timestamp};
 use lychgate::store::SqliteStore;
 use std::collections::BTreeSet;
@@ -70,6 +70,82 @@ pub(crate) async fn conforms(queue: &impl Queue) {
     queue.ping().await.unwrap();
     inbox(queue).await;
     outbox(queue).await;
+    leases_are_renewed(queue).await;
+    dead_letters(queue).await;
+    batches(queue).await;
+}
+
+async fn leases_are_renewed(queue: &impl Queue) {
+    queue.accept(&closed(3, "r")).await.unwrap();
+    let held = lease(queue, 1000).await.unwrap();
+    let renew = async |fence, until| {
+        let lease = (held.row, fence);
+        queue.renew(LetterBox::Inbox, lease, at(until)).await.unwrap()
+    };
+    assert!(renew(held.fence, 1200).await);
+    assert!(lease(queue, 1150).await.is_none(), "it is still held");
+    let taken = lease(queue, 1201).await.unwrap();
+    assert!(!renew(held.fence, 1500).await, "it was lost");
+    assert!(queue.finish_delivery(&taken, &[display(3, "r")]).await.unwrap());
+    let held = lease_display(queue, 1201).await.unwrap();
+    let outbox = (held.row, held.fence);
+    assert!(queue.renew(LetterBox::Outbox, outbox, at(1400)).await.unwrap());
+    assert!(lease_display(queue, 1350).await.is_none());
+    assert!(queue.finish_display(&held).await.unwrap());
+    assert!(!queue.renew(LetterBox::Outbox, outbox, at(1400)).await.unwrap());
+}
+
+async fn dead_letters(queue: &impl Queue) {
+    assert_eq!(queue.dead_letters(9).await.unwrap(), []);
+    assert_eq!(queue.depth().await.unwrap(), Depth::default());
+    queue.accept(&closed(4, "poison")).await.unwrap();
+    assert_eq!(queue.depth().await.unwrap().oldest, at(0).unix());
+    let mut row = 0;
+    while let Some(lease) = lease(queue, 2000).await {
+        row = lease.row;
+        queue.postpone_delivery(&lease, at(0), "gone: 404").await.unwrap();
+    }
+    let dead = queue.dead_letters(9).await.unwrap();
+    let [letter] = dead.as_slice() else { panic!("{dead:?}") };
+    let seen = (letter.letter_box, letter.row, letter.attempts, letter.why.as_str());
+    assert_eq!(seen, (LetterBox::Inbox, row, 40, "gone: 404"));
+    assert!(
+        letter.content.contains("change-closed") && letter.lane == "hub/1/change/4",
+        "{letter:?}"
+    );
+    assert_eq!(queue.depth().await.unwrap().dead, 1);
+    assert!(!queue.replay(LetterBox::Outbox, row + 1000).await.unwrap());
+    assert!(queue.replay(LetterBox::Inbox, row).await.unwrap());
+    assert!(!queue.replay(LetterBox::Inbox, row).await.unwrap(), "replayed once");
+    let again = lease(queue, 2000).await.unwrap();
+    assert_eq!((again.row, again.attempts), (row, 0));
+    assert!(queue.finish_delivery(&again, &[]).await.unwrap());
+}
+
+async fn batches(queue: &impl Queue) {
+    let ignored = ForgeEvent::Ignored { event: "star".into() };
+    let star = Delivery {
+        event: ignored,
+        ..touched(1, 1, "b3")
+    };
+    let batch = [
+        touched(1, 1, "b1"),
+        touched(1, 1, "b2"),
+        touched(1, 1, "b1"),
+        star,
+        touched(1, 1, "a"),
+    ];
+    let stored = queue.accept_all(&batch).await.unwrap();
+    assert_eq!(
+        stored,
+        [true, true, false, true, false],
+        "copies are known, also within one batch"
+    );
+    assert_eq!(queue.accept_all(&[]).await.unwrap(), [false; 0]);
+    let one = lease(queue, 3000).await.unwrap();
+    assert_eq!(one.work.delivery, "b1");
+    assert!(queue.finish_delivery(&one, &[]).await.unwrap());
+    assert!(lease(queue, 3000).await.is_none(), "what asks for nothing is no work");
 }
 
 async fn inbox(queue: &impl Queue) {

@@ -52,7 +52,7 @@ pub(crate) fn run_kept(test: impl AsyncFnOnce(Stage)) {
 }
 
 /// Runs a test on a stage with this configuration.
-pub(crate) fn run_on(config: impl FnOnce(&Gate) -> BotConfig, test: impl AsyncFnOnce(Stage)) {
+pub(crate) fn run_on(config: impl FnOnce(&Gate) -> Configured, test: impl AsyncFnOnce(Stage)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -301,6 +301,8 @@ impl Forge for FakeForge {
     }
 }
 
+/// A configuration, and its text for another process.
+pub(crate) type Configured = (BotConfig, String);
 pub(crate) type TestBot = Bot<SqliteStore, FakeForge, Bench>;
 
 /// The forge, its repository and a bot.
@@ -310,6 +312,7 @@ pub(crate) struct Stage {
     pub(crate) bot: Arc<TestBot>,
     pub(crate) store: PathBuf,
     config: BotConfig,
+    text: String,
     lines: Arc<Mutex<String>>,
     pub(crate) base: String,
     _stop: watch::Sender<bool>,
@@ -317,7 +320,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    async fn new(config: impl FnOnce(&Gate) -> BotConfig) -> Self {
+    async fn new(config: impl FnOnce(&Gate) -> Configured) -> Self {
         let gate = Gate::new();
         let served = gate.scratch.path("forge.git");
         gate.scratch
@@ -329,7 +332,7 @@ impl Stage {
         work.push(&["HEAD:refs/heads/main"]).ok();
         let forge = FakeForge::default();
         forge.state.lock().unwrap().url = url;
-        let config = config(&gate);
+        let (config, text) = config(&gate);
         let store = gate.scratch.path("bot.db");
         let lines = Arc::new(Mutex::new(String::new()));
         let bot = Arc::new(bot(&store, &config, forge.clone(), &lines).await);
@@ -340,6 +343,7 @@ impl Stage {
             bot,
             store,
             config,
+            text,
             lines,
             base,
             _stop,
@@ -355,13 +359,8 @@ impl Stage {
     /// A bot at another forge, which calls the repository `name`.
     pub(crate) async fn bot_at<F: Forge>(&self, forge: F, name: &str) -> Bot<SqliteStore, F, Bench> {
         let lines = format!("gate = \"{}\"\n", self.gate.bare.display());
-        bot(
-            &self.store,
-            &configured_as(&self.gate, name, &lines),
-            forge,
-            &self.lines,
-        )
-        .await
+        let (config, _) = configured_as(&self.gate, name, &lines);
+        bot(&self.store, &config, forge, &self.lines).await
     }
 
     /// Where the forge's repository can be fetched.
@@ -448,7 +447,25 @@ impl Stage {
 
     /// Time passes: every lease ends, every pause is over.
     pub(crate) fn later(&self) {
-        AHEAD.with(|ahead| ahead.fetch_add(1000, Ordering::Relaxed));
+        self.pass(1000);
+    }
+
+    /// So many seconds pass.
+    pub(crate) fn pass(&self, seconds: i64) {
+        AHEAD.with(|ahead| ahead.fetch_add(seconds, Ordering::Relaxed));
+    }
+
+    /// The pause between two sweeps, as it is without a setting.
+    pub(crate) fn sweep_seconds(&self) -> i64 {
+        i64::try_from(self.config.sweep_seconds).unwrap()
+    }
+
+    /// Runs `lychgate queue` on the bot's store.
+    pub(crate) fn queue(&self, args: &[&str]) -> String {
+        let config = self.gate.scratch.write("bot.toml", &self.text);
+        let config = ["--config", config.to_str().unwrap()];
+        let args = [&["queue"], args, &config].concat();
+        self.gate.scratch.run(crate::support::LYCHGATE, &args).ok()
     }
 
     /// Works until nothing is due.
@@ -472,6 +489,18 @@ impl Stage {
     pub(crate) fn verdicts(&self) -> Vec<Display> {
         let verdict = |d: &Display| matches!(d.state, CheckState::Success | CheckState::Failure);
         self.shown().into_iter().filter(verdict).collect()
+    }
+
+    /// Commits that need no second scan, sorted.
+    pub(crate) async fn noted(&self) -> Vec<Oid> {
+        use sqlx::{Connection, Row};
+        let verdicts = self.config.mirrors.join("verdicts.db");
+        let mut sql = sqlx::SqliteConnection::connect(&format!("sqlite://{}", verdicts.display()))
+            .await
+            .unwrap();
+        let noted = sqlx::query("SELECT oid FROM scanned_commit ORDER BY oid");
+        let rows = noted.fetch_all(&mut sql).await.unwrap();
+        rows.iter().map(|row| Oid::from_bytes(row.get(0)).unwrap()).collect()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -506,7 +535,7 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
     head.parse().unwrap()
 }
 
-fn config(gate: &Gate, name: &str) -> BotConfig {
+fn config(gate: &Gate, name: &str) -> Configured {
     let home = gate.bare.join("lychgate");
     let home = home.display();
     let lines = format!("policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n");
@@ -514,11 +543,11 @@ fn config(gate: &Gate, name: &str) -> BotConfig {
 }
 
 /// A configuration with these lines about the repository.
-pub(crate) fn configured(gate: &Gate, lines: &str) -> BotConfig {
+pub(crate) fn configured(gate: &Gate, lines: &str) -> Configured {
     configured_as(gate, "acme/pay", lines)
 }
 
-fn configured_as(gate: &Gate, name: &str, lines: &str) -> BotConfig {
+fn configured_as(gate: &Gate, name: &str, lines: &str) -> Configured {
     let home = gate.bare.join("lychgate");
     let settings = std::fs::read_to_string(home.join("gate.toml")).unwrap();
     let resource = Settings::parse("gate.toml", &settings).unwrap().resource;
@@ -530,7 +559,8 @@ fn configured_as(gate: &Gate, name: &str, lines: &str) -> BotConfig {
          [[repository]]\nforge = \"hub\"\nname = \"{name}\"\nresource = \"{resource}\"\n\
          {lines}"
     );
-    BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
+    let config = BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    (config, text)
 }
 
 async fn bot<F: Forge>(
@@ -565,6 +595,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Delivers a signed body about a change; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
         self.post_as("pull_request", body, delivery).await

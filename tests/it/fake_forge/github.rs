@@ -168,13 +168,15 @@ impl GitHubBrain {
         let number = |text: &str| text.parse::<u64>().unwrap_or_default();
         match (seen.method.as_str(), parts) {
             ("GET", ["pulls"]) => {
-                let numbers: Vec<u64> = self.heads.keys().copied().collect();
-                let example = &self.examples["pulls"];
-                let example = if example.is_array() { &example[0] } else { example }.clone();
-                let all: Vec<Value> = numbers
-                    .iter()
-                    .map(|n| laid_on(&example, json!({ "number": n })))
-                    .collect();
+                let base = json!({ "ref": "release/1.0", "sha": "a".repeat(40), "repo": self.repository() });
+                let listed = |(n, head): (&u64, &String)| {
+                    let head = json!({ "ref": "topic", "sha": head });
+                    self.like(
+                        "pulls",
+                        json!({ "number": n, "state": "open", "base": base, "head": head }),
+                    )
+                };
+                let all: Vec<Value> = self.heads.iter().map(listed).collect();
                 self.listed(seen, &all)
             }
             ("GET", ["pulls", n]) if self.canned.contains_key(&format!("pulls/{n}")) => {

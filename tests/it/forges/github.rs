@@ -402,3 +402,18 @@ fn deliveries_that_never_got_through_are_asked_for_again() {
     ];
     assert_eq!(fake.writes(), asked);
 }
+
+#[test]
+fn an_evaluation_made_anew_ends_the_run_that_it_began() {
+    let fake = github();
+    wait(async {
+        let hub = hub_at(&fake.url, hasty());
+        for _ in 0..2 {
+            assert!(hub.show(&display(CheckState::Pending, 0)).await.unwrap());
+            assert!(hub.show(&display(CheckState::Failure, 3)).await.unwrap());
+        }
+    });
+    let brain = fake.brain.lock().unwrap();
+    let ended: Vec<_> = brain.runs.iter().map(|run| run["conclusion"].clone()).collect();
+    assert_eq!(ended, ["failure", "failure"]);
+}

@@ -1,0 +1,241 @@
+//! Looking at what deltas change gives what looking at every object whole gives.
+
+use crate::support::{Scratch, token};
+use lychgate::config::Bounds;
+use lychgate::finding::Place;
+use lychgate::git::Gate;
+use lychgate::object::ObjectKind;
+use lychgate::pipeline;
+use lychgate::port::{Looked, ObjectVisitor, Part};
+use lychgate::push::Oid;
+use lychgate::scan::{FingerprintKey, Match, RuleSet, Scanner};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+const BOUNDS: Bounds = Bounds {
+    objects: 10_000_000,
+    object_bytes: 64 << 20,
+    commits: 1_000_000,
+    seconds: 3_600,
+    threads: 0,
+};
+
+/// The gate's visitor, with or without its leave to look at parts.
+struct Counting<'a> {
+    inner: pipeline::Visitor<'a>,
+    by_parts: bool,
+    whole: AtomicUsize,
+    passed: AtomicUsize,
+}
+
+impl ObjectVisitor for Counting<'_> {
+    type Hit = Match;
+
+    fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<Match> {
+        self.whole.fetch_add(1, Relaxed);
+        let looked = self.inner.visit(oid, kind, data);
+        Looked {
+            plain: looked.plain && self.by_parts,
+            ..looked
+        }
+    }
+
+    fn margin(&self) -> usize {
+        self.inner.margin()
+    }
+
+    fn clean_part(&self, part: Part<'_>) -> bool {
+        self.inner.clean_part(part)
+    }
+
+    fn clean_name(&self, name: &[u8]) -> bool {
+        self.inner.clean_name(name)
+    }
+
+    fn passed(&self, _: u64) {
+        self.passed.fetch_add(1, Relaxed);
+    }
+}
+
+/// What an inspection finds, and how many objects were looked at whole and passed by their parts.
+fn found(repository: &Path, by_parts: bool) -> (Vec<(Place, Match)>, usize, usize) {
+    let gate = Gate::whole(repository).unwrap();
+    let key = FingerprintKey::new(Box::new([7; 32]));
+    let scanner = Scanner::new(RuleSet::builtin(), &key);
+    let visitor = Counting {
+        inner: pipeline::Visitor::new(&scanner),
+        by_parts,
+        whole: AtomicUsize::new(0),
+        passed: AtomicUsize::new(0),
+    };
+    let hits = gate.survey(&BOUNDS, &visitor).unwrap().hits;
+    (hits, visitor.whole.into_inner(), visitor.passed.into_inner())
+}
+
+/// Numbers that are the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end.max(1)
+    }
+}
+
+/// Texts of which some, together with what stands around them, are secrets.
+fn fragment(numbers: &mut Numbers) -> Vec<u8> {
+    let token = token(numbers.below(5) as u64);
+    let (head, tail) = token.split_at(10);
+    let block: String = (0..numbers.below(6))
+        .map(|_| "QmFzZTY0IGlzIG5vdCBhIGNpcGhlciBhdCBhbGwsIG9ubHkgYSB3cml0\n")
+        .collect();
+    let choices = [
+        token.clone(),
+        format!("x = '{token}'\n"),
+        head.into(),
+        tail.into(),
+        format!("\"{head}\" +\n    \"{tail}\"\n"),
+        "password = \"".into(),
+        "\"\n".into(),
+        "xK9#mQ2$vL5n".into(),
+        "https://deploy:hW7vQz3kLm@".into(),
+        "git.internal.acme.io/x\n".into(),
+        "machine git.internal.acme.io\n  login deploy\n".into(),
+        "  password hW7vQz3kLmPq\n".into(),
+        "int main(void)\n{\n\treturn 0;\n}\n".into(),
+        "\n".into(),
+        "    if (argc > 1)\n        usage(argv[0]);\n".into(),
+        "x".repeat(numbers.below(9_000)),
+        block,
+        ["-----BEGIN ", "RSA PRIVATE KEY-----\n"].concat(),
+        "\u{0}".into(),
+    ];
+    // Most of the time something harmless, so that there are long chains of plain objects.
+    let kind = match numbers.below(4) {
+        0 => numbers.below(choices.len()),
+        _ => 12 + numbers.below(3),
+    };
+    choices[kind].clone().into_bytes()
+}
+
+/// A history in which a few long files are changed again and again, in the middle of lines and of secrets.
+fn history(seed: u64, files: usize, commits: usize) -> Vec<u8> {
+    let mut numbers = Numbers(seed);
+    let line = |i: usize| format!("line {i} of a text that is long enough to be kept by deltas\n");
+    let mut texts: Vec<Vec<u8>> = (0..files)
+        .map(|_| (0..300).map(line).collect::<String>().into_bytes())
+        .collect();
+    let mut stream = Vec::new();
+    for number in 0..commits {
+        stream
+            .extend(format!("commit refs/heads/main\ncommitter A <a@example.com> {number} +0000\ndata 1\nc\n").bytes());
+        for _ in 0..3 {
+            let file = numbers.below(files);
+            let text = &mut texts[file];
+            let at = numbers.below(text.len());
+            let gone = [0, 0, numbers.below(30), numbers.below(2_000)][numbers.below(4)];
+            let inserted = fragment(&mut numbers);
+            text.splice(at..(at + gone).min(text.len()), inserted);
+            stream.extend(format!("M 644 inline folder/file-{file}\ndata {}\n", text.len()).bytes());
+            stream.extend_from_slice(text);
+            stream.push(b'\n');
+        }
+    }
+    stream
+}
+
+#[test]
+fn parts_give_what_whole_objects_give() {
+    let scratch = Scratch::new();
+    let mut passed_in_all = 0;
+    for seed in 0..3 {
+        let name = format!("r{seed}.git");
+        scratch.run("git", &["init", "-q", "--bare", "-b", "main", &name]).ok();
+        scratch.write("stream", history(seed, 16, 120));
+        scratch
+            .run(
+                "sh",
+                &["-c", &format!("git --git-dir={name} fast-import --quiet <stream")],
+            )
+            .ok();
+        scratch
+            .run(
+                "git",
+                &["--git-dir", &name, "repack", "-qadf", "--depth=50", "--window=20"],
+            )
+            .ok();
+        let (whole, looked_at, none) = found(&scratch.path(&name), false);
+        let (parts, less, passed) = found(&scratch.path(&name), true);
+        assert_eq!(none, 0);
+        assert_eq!(less + passed, looked_at, "an object was lost");
+        assert_eq!(parts, whole, "seed {seed}");
+        assert!(!whole.is_empty());
+        passed_in_all += passed;
+    }
+    assert!(
+        passed_in_all > 100,
+        "only {passed_in_all} objects were passed by their parts"
+    );
+}
+
+/// A pack with a byte changed: an outage or other objects, but no crash, no hang and no object beyond those it has.
+#[test]
+fn broken_packs_end_in_an_outage() {
+    let scratch = Scratch::new();
+    scratch
+        .run("git", &["init", "-q", "--bare", "-b", "main", "r.git"])
+        .ok();
+    scratch.write("stream", history(9, 16, 120));
+    scratch
+        .run("sh", &["-c", "git --git-dir=r.git fast-import --quiet <stream"])
+        .ok();
+    scratch
+        .run("git", &["--git-dir", "r.git", "repack", "-qadf", "--depth=50"])
+        .ok();
+    scratch.run("sh", &["-c", "chmod +w r.git/objects/pack/*.pack"]).ok();
+    let packs = std::fs::read_dir(scratch.path("r.git/objects/pack")).unwrap();
+    let pack = packs
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "pack"))
+        .unwrap();
+    let good = std::fs::read(&pack).unwrap();
+    let key = FingerprintKey::new(Box::new([7; 32]));
+    let scanner = Scanner::new(RuleSet::builtin(), &key);
+    let visitor = pipeline::Visitor::new(&scanner);
+    let survey = || Gate::whole(&scratch.path("r.git")).and_then(|gate| gate.survey(&BOUNDS, &visitor));
+    let objects = survey().unwrap().objects;
+    let (mut numbers, mut refused) = (Numbers(3), 0);
+    for _ in 0..12 {
+        let mut bad = good.clone();
+        let at = 12 + numbers.below(good.len() - 32);
+        bad[at] ^= 1 << numbers.below(8);
+        std::fs::write(&pack, bad).unwrap();
+        match survey() {
+            Ok(seen) => assert!(seen.objects <= objects),
+            Err(outage) => {
+                assert!(!outage.code.is_empty() && !outage.why.is_empty());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 6, "only {refused} of 12 were refused");
+}
+
+/// By hand, for a large repository: `LYCHGATE_LARGE=/path/to/bare.git cargo test --release --test it deltas`.
+#[test]
+fn a_real_history_gives_the_same() {
+    let Some(large) = std::env::var_os("LYCHGATE_LARGE") else {
+        return;
+    };
+    let (whole, looked_at, _) = found(Path::new(&large), false);
+    let (parts, less, passed) = found(Path::new(&large), true);
+    println!(
+        "{looked_at} objects, {passed} passed by their parts, {} hits",
+        whole.len()
+    );
+    assert_eq!(less + passed, looked_at);
+    assert_eq!(parts, whole);
+}

@@ -20,6 +20,8 @@ pub mod survey;
 pub mod sweep;
 #[cfg(feature = "bot")]
 pub mod trace;
+#[cfg(feature = "bot")]
+mod verdict;
 mod visitor;
 mod waived;
 

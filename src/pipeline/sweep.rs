@@ -5,8 +5,9 @@
 //! them: the sweep only puts deliveries of our own into the inbox, under ids that
 //! any replica makes alike, so that many sweeps have one effect.
 
-use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, Stamp, is_verdict_at, is_verdict_on};
+use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, Stamp};
 use super::metrics::Count;
+use super::verdict::{is_verdict_at, is_verdict_on};
 use crate::forge::{ForgeEvent, ForgeRepo};
 use crate::port::{Forge, OpenChange, Outage, Queue};
 use crate::push::Timestamp;

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod log;
 pub mod open;
 pub mod output;
+mod pass;
 pub mod process;
 pub mod publish;
 #[cfg(feature = "bot")]
@@ -51,7 +52,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Scan files, folders and Git repositories for secrets.
     Scan(Box<scan::ScanArgs>),
-    /// List, explain, test and import detection rules.
+    /// List, count, explain, start, test and import detection rules.
     Rules(rules::RulesArgs),
     /// Verify that a revision entered through the gate, and that this still holds.
     Verify(verify::VerifyArgs),

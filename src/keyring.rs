@@ -55,15 +55,6 @@ impl FolderKeyring {
         Ok(keyring)
     }
 
-    /// Notes that gpgme has agreed about a signature by this OpenPGP key (primary fingerprint):
-    /// its next signatures are no longer a `first_use`. Safe beside any other change.
-    ///
-    /// # Errors
-    /// `keyring-unwritable`.
-    pub fn confirm(&self, fingerprint: &str) -> Result<(), Outage> {
-        folder::write(&self.folder.confirmed(fingerprint), b"")
-    }
-
     /// A certificate that an index entry names.
     fn certificate(&self, fingerprint: &str) -> Result<Arc<Held>, Outage> {
         let known = self.held().get(fingerprint).cloned();

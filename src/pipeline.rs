@@ -34,9 +34,9 @@ use crate::config::Policy;
 use crate::decision::{self, Decision, Verdict};
 use crate::facts::{Fact, Facts};
 use crate::finding::Finding;
-use crate::port::{DecisionRecord, EntryRecord, EntryState, Keyring, Outage, Repository, Store};
+use crate::port::{Canonical, DecisionRecord, Document, EntryRecord, EntryState, Keyring, Outage, Repository, Store};
 use crate::push::{Oid, Push};
-use crate::scan::Scanner;
+use crate::scan::{RuleSet, Scanner};
 
 /// What a push is judged with.
 pub struct World<'a, R, K, S> {
@@ -56,6 +56,33 @@ pub struct World<'a, R, K, S> {
     pub policy_text: &'a str,
     /// Where waivers are looked up.
     pub waivers: Waivers<'a>,
+}
+
+impl<'a, R, K, S> World<'a, R, K, S> {
+    /// What a push is judged with.
+    ///
+    /// * `scanner`: of `rules`.
+    /// * `policy`: the policy in force and its text.
+    pub fn new(
+        repository: &'a R,
+        keyring: &'a K,
+        store: &'a S,
+        scanner: &'a Scanner<'a>,
+        rules: &'a RuleSet,
+        (policy, policy_text): &'a (Policy, String),
+        waivers: Waivers<'a>,
+    ) -> Self {
+        Self {
+            repository,
+            keyring,
+            store,
+            scanner,
+            rule_set: rules.digest(),
+            policy,
+            policy_text,
+            waivers,
+        }
+    }
 }
 
 /// A decided push.
@@ -95,13 +122,14 @@ where
     S: Store,
 {
     let (facts, decision) = judged(world, facts).await;
+    let documents: [&dyn Document; 2] = [&Canonical(&facts), &Canonical(&decision)];
     let record = DecisionRecord {
         push_id: facts.push.id.clone(),
         received_at: facts.push.received_at,
         allowed: decision.verdict == Verdict::Allow,
         policy: world.policy_text.to_owned(),
-        facts: decision::canonical(&facts),
-        decision: decision::canonical(&decision),
+        facts: documents[0],
+        decision: documents[1],
     };
     let pending = pending(&facts, &decision, owner);
     let scanned = scanned_clean(&facts, &decision);

@@ -11,7 +11,16 @@ use serde::{Deserialize, Serialize};
 /// * `aws-access-key`: base-32 after the prefix, and an account number that is possible.
 /// * `private-key`: the block's body is the base64 of a DER sequence or of an OpenSSH key.
 /// * `random`: the value is unlike words, identifiers, paths, short numbers and references; such a one is no finding.
-pub const CHECKSUMS: [&str; 5] = ["github-crc32", "jwt", "aws-access-key", "private-key", "random"];
+/// * `aws-secret-key`: base64 of 30 bytes; `okta-token`: `00` and 40 more. Neither can be confirmed.
+pub const CHECKSUMS: [&str; 7] = [
+    "github-crc32",
+    "jwt",
+    "aws-access-key",
+    "private-key",
+    "random",
+    "aws-secret-key",
+    "okta-token",
+];
 
 /// The provider that marks rules for any secret: placeholders are then dropped rather than doubted.
 pub const GENERIC: &str = "Generic";

@@ -36,6 +36,7 @@
 
 mod buckets;
 mod container;
+mod context;
 mod decode;
 mod engine;
 mod escapes;

@@ -9,11 +9,13 @@
 //! Writers take the lock before they read (`BEGIN IMMEDIATE`), so that a
 //! transaction never has to be tried again because of another.
 //!
+//! * `batch`: a transaction as one command.
 //! * `schema`: versions of the file, the check at open, the way up.
 //! * `ledger`: decisions and entries. `log`: the log and re-opens. `work`: caches and tasks.
 //! * `queue` (with the bot): inbox and outbox; `postgres`: the same for many replicas; `lease`: what they share.
 //! * `row`: columns ↔ port types. `fault`: errors → outages.
 
+mod batch;
 mod fault;
 #[cfg(feature = "bot")]
 mod lease;
@@ -27,9 +29,12 @@ mod row;
 mod schema;
 mod work;
 
-use crate::port::{Append, DecisionRecord, EntryRecord, Outage, ReopenRecord, Store, Task, WaiverRecord};
+use crate::port::{
+    Append, DecisionRecord, Document, EntryRecord, Outage, ReopenRecord, Store, Task, Tip, WaiverRecord,
+};
 use crate::push::{Oid, RefName, Timestamp};
 use crate::tlog::Head;
+use batch::Batch;
 use fault::Fault;
 use schema::{Kind, STEPS};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
@@ -110,13 +115,38 @@ impl SqliteStore {
         Self::connect(path, options, |kind| kind == Kind::Older).await
     }
 
+    /// Opens a ledger as [`SqliteStore::open`] does, and gives what [`Store::pending`] gives: what each hook asks first.
+    ///
+    /// # Errors
+    /// As for [`SqliteStore::open`] and [`Store::pending`].
+    pub async fn open_pending(path: &Path) -> Result<(Self, Vec<EntryRecord>), Outage> {
+        let path = absolute(path)?;
+        File::open(&path).map_err(|error| fault::unopened(&path, &error))?;
+        let words = |fault: Fault| fault.outage(&path, "open the ledger");
+        let mut sql = link(&options(&path)).await.map_err(words)?;
+        let known = schema::current(STEPS).map_err(words)?;
+        if let Ok(Some(pending)) = ledger::pending_if(&mut sql, known).await {
+            return Ok((Self::of(path, sql), pending));
+        }
+        // An older schema, or a fault: the long way does what is to be done, or finds the words for it.
+        let store = Self::ready(path, sql, |kind| kind == Kind::Older).await?;
+        let pending = store.pending().await?;
+        Ok((store, pending))
+    }
+
     async fn connect(
         path: PathBuf,
         options: SqliteConnectOptions,
         migrates: impl Fn(Kind) -> bool,
     ) -> Result<Self, Outage> {
+        let sql = link(&options)
+            .await
+            .map_err(|fault| fault.outage(&path, "open the ledger"))?;
+        Self::ready(path, sql, migrates).await
+    }
+
+    async fn ready(path: PathBuf, mut sql: SqliteConnection, migrates: impl Fn(Kind) -> bool) -> Result<Self, Outage> {
         let words = |fault: Fault| fault.outage(&path, "open the ledger");
-        let mut sql = options.connect().await.map_err(|error| words(error.into()))?;
         let kind = schema::identify(&mut sql, STEPS).await.map_err(words)?;
         if migrates(kind) {
             schema::migrate(&mut sql, STEPS)
@@ -125,13 +155,17 @@ impl SqliteStore {
         } else if kind == Kind::Blank {
             return Err(words(Fault::Corrupt("the file is empty".to_owned())));
         }
+        Ok(Self::of(path, sql))
+    }
+
+    fn of(path: PathBuf, sql: SqliteConnection) -> Self {
         let link = Mutex::new(Link { sql, unsettled: false });
-        Ok(Self {
+        Self {
             path,
             link,
             #[cfg(feature = "bot")]
             folder: Mutex::default(),
-        })
+        }
     }
 
     /// Closes the ledger and, if no other process has it open, folds the write-ahead log into the file.
@@ -143,6 +177,20 @@ impl SqliteStore {
         link.settle().await;
         let closed = link.sql.close().await;
         closed.map_err(|error| Fault::from(error).outage(&self.path, "close the ledger"))
+    }
+
+    /// Folds the write-ahead log into the file as far as nobody reads it, without waiting. The next write of this
+    /// process then begins the log anew.
+    ///
+    /// # Errors
+    /// Those of a write. All that was recorded is safe nonetheless.
+    pub async fn fold(&self) -> Result<(), Outage> {
+        let doing = "fold the write-ahead log into the ledger";
+        self.read(doing, async |sql| {
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(sql).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Ends the use of the ledger in a process that ends now: a hook.
@@ -188,6 +236,20 @@ impl SqliteStore {
         outcome
     }
 
+    /// Runs a transaction whose statements are all known, as [`SqliteStore::write`] does, in one turn.
+    async fn run(&self, batch: Batch) -> Result<(), Fault> {
+        let mut link = self.link.lock().await;
+        link.settle().await;
+        link.unsettled = true;
+        let outcome = batch.run(&mut link.sql).await;
+        if outcome.is_ok() {
+            link.unsettled = false;
+        } else {
+            link.settle().await;
+        }
+        outcome
+    }
+
     fn words<'a>(&'a self, doing: &'a str) -> impl FnOnce(Fault) -> Outage + 'a {
         move |fault| fault.outage(&self.path, doing)
     }
@@ -201,6 +263,10 @@ async fn transact<T>(
     let value = body(sql).await?;
     sqlx::query("COMMIT").execute(sql).await?;
     Ok(value)
+}
+
+async fn link(options: &SqliteConnectOptions) -> Result<SqliteConnection, Fault> {
+    Ok(options.connect().await?)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -229,9 +295,9 @@ fn touch_private(path: &Path) -> std::io::Result<()> {
 }
 
 impl Store for SqliteStore {
-    async fn record(
+    async fn record<D: Document>(
         &self,
-        decision: &DecisionRecord,
+        decision: &DecisionRecord<D>,
         pending: &[EntryRecord],
         scanned: &[Oid],
         rule_set: &str,
@@ -241,12 +307,10 @@ impl Store for SqliteStore {
             Ok(record) => record,
             Err(fault) => return Err(words(fault)),
         };
-        self.write(async |sql| {
-            record.insert(sql).await?;
-            work::insert_scanned(sql, scanned, rule_set).await
-        })
-        .await
-        .map_err(words)
+        let mut batch = Batch::new();
+        record.insert(&mut batch);
+        work::insert_scanned(&mut batch, scanned, rule_set);
+        self.run(batch).await.map_err(words)
     }
 
     async fn decision(&self, push_id: &str) -> Result<Option<DecisionRecord>, Outage> {
@@ -266,9 +330,9 @@ impl Store for SqliteStore {
     }
 
     async fn mark_scanned(&self, commits: &[Oid], rule_set: &str) -> Result<(), Outage> {
-        self.write(async |sql| work::insert_scanned(sql, commits, rule_set).await)
-            .await
-            .map_err(self.words("note what was scanned"))
+        let mut batch = Batch::new();
+        work::insert_scanned(&mut batch, commits, rule_set);
+        self.run(batch).await.map_err(self.words("note what was scanned"))
     }
 
     async fn pending(&self) -> Result<Vec<EntryRecord>, Outage> {
@@ -323,14 +387,26 @@ impl Store for SqliteStore {
         self.read(doing, async |sql| ledger::next_status_index(sql).await).await
     }
 
+    async fn tip(&self) -> Result<Tip, Outage> {
+        let doing = "read the log's head";
+        self.read(doing, async |sql| log::tip(sql).await).await
+    }
+
     async fn append(&self, expected_size: u64, append: &Append) -> Result<bool, Outage> {
-        let outcome = self
-            .write(async |sql| log::append(sql, expected_size, append).await)
-            .await;
-        match outcome {
-            Ok(()) => Ok(true),
-            Err(Fault::Lost) => Ok(false),
-            Err(fault) => Err(fault.outage(&self.path, "append to the log")),
+        let doing = "append to the log";
+        let batch = log::append(expected_size, append).map_err(self.words(doing))?;
+        let Err(fault) = self.run(batch).await else {
+            return Ok(true);
+        };
+        // What the schema refuses came too late, or is a mistake of ours.
+        let late = fault.is_constraint()
+            && self
+                .read(doing, async |sql| log::is_lost(sql, expected_size, append).await)
+                .await?;
+        if late {
+            Ok(false)
+        } else {
+            Err(fault.outage(&self.path, doing))
         }
     }
 

@@ -116,7 +116,7 @@ fn forget_account(decision: &mut Decision) {
 }
 
 async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Result<Decision, CommandError> {
-    let (policy, policy_text) = open::policy(&gate.join("policy.toml"))?;
+    let policy = open::policy(&gate.join("policy.toml"))?;
     let repository = Tracking {
         inner: Gate::open(git_dir, None)?,
         remote: args.remote.clone(),
@@ -128,21 +128,13 @@ async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Re
     let key = SecretBox::new(Box::new(process::random()?));
     let rules = RuleSet::builtin();
     let scanner = Scanner::new(rules, &key);
-    let world = World {
-        repository: &repository,
-        keyring: &keyring,
-        store: &store,
-        scanner: &scanner,
-        rule_set: rules.digest(),
-        policy: &policy,
-        policy_text: &policy_text,
-        // Only the server knows them.
-        waivers: Waivers::Nowhere,
-    };
+    // Only the server knows waivers.
+    let waivers = Waivers::Nowhere;
+    let world = World::new(&repository, &keyring, &store, &scanner, rules, &policy, waivers);
     let facts = pipeline::facts(&world, push).await;
     drop(store);
     publish::remove_database(&scratch);
-    Ok(decision::judge(&policy, &facts))
+    Ok(decision::judge(&policy.0, &facts))
 }
 
 /// The update that pushing would ask for.

@@ -1,15 +1,17 @@
 //! `lychgate hook`: what Git runs on the server for each push.
 //!
 //! `pre-receive` decides and makes the decision durable; `reference-transaction` lets a protected ref move
-//! only along a durable pending entry, and publishes or voids it; `post-receive` starts the work after the
-//! push. Nothing here that a hook does not need is initialised: the time of a push is paid by a developer.
+//! only along a durable pending entry, and voids it when the ref does not move; `post-receive` starts what
+//! publishes it, in a process of its own. Nothing here that a hook does not need is initialised: the time of a
+//! push is paid by a developer, and no developer waits for a publication. Whoever reads the ledger before it is
+//! done publishes first (`settle::recover`).
 //!
 //! <https://git-scm.com/docs/githooks>
 
 use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::Output;
-use super::{actor, open, process, settle};
+use super::{actor, open, pass, process, settle};
 use crate::config::{Policy, WaiverPolicy};
 use crate::decision::Verdict;
 use crate::feedback;
@@ -18,7 +20,6 @@ use crate::port::{EntryRecord, Outage, Store};
 use crate::push::{Oid, Push, RefName, Timestamp, read_updates};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
-use crate::worker;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -71,8 +72,7 @@ fn after(hook: &str, args: &[String], out: &mut Output) -> Result<Outcome, Comma
             "use pre-receive, reference-transaction or post-receive",
         )),
     };
-    let moved = hook == "post-receive" || phase == "committed";
-    result.or_else(|error| tell(error, moved, out))
+    result.or_else(|error| tell(error, hook == "post-receive", out))
 }
 
 /// Says why a hook could not do its work.
@@ -129,8 +129,9 @@ fn pre_receive(now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError
 }
 
 async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<(Received, WaiverPolicy), CommandError> {
-    let (policy, policy_text) = open::policy(&home.policy())?;
-    if push.updates.iter().any(|update| policy.protects(&update.name)) {
+    let opening = open::opening(home);
+    let policy = open::policy(&home.policy())?;
+    if push.updates.iter().any(|update| policy.0.protects(&update.name)) {
         // What could not be attested afterwards must not enter.
         open::signer(home)?;
     }
@@ -140,24 +141,21 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<(Received, Wa
     let quarantine = quarantine.map(PathBuf::from);
     let repository = open::repository(home, quarantine.as_ref())?;
     let keyring = open::keyring(home);
-    let store = open::store(home).await?;
-    settle::recover(home, &store, &repository, now).await?;
+    let (store, pending) = opening.join()?;
+    if !pending.is_empty() {
+        settle::recover(home, &store, &repository, now).await?;
+    }
     let rules = RuleSet::builtin();
     let scanner = Scanner::new(rules, &key);
     let signed_by = || open::public_key(home);
-    let world = World {
-        repository: &repository,
-        keyring: &keyring,
-        store: &store,
-        scanner: &scanner,
-        rule_set: rules.digest(),
-        policy: &policy,
-        policy_text: &policy_text,
-        waivers: Waivers::Ledger(&signed_by),
-    };
-    let received = pipeline::receive(&world, push, &process::owner()).await;
+    let waivers = Waivers::Ledger(&signed_by);
+    let world = World::new(&repository, &keyring, &store, &scanner, rules, &policy, waivers);
+    let owner = process::owner();
+    let received = pipeline::receive(&world, push, &owner).await;
     store.leave().await;
-    Ok((received?, policy.waivers))
+    let received = received?;
+    pass::write(home, &owner, &received.decision.accepted);
+    Ok((received, policy.0.waivers))
 }
 
 /// One line of the reference-transaction hook, as far as it concerns a protected ref.
@@ -170,36 +168,28 @@ struct Move {
 
 fn reference_transaction(phase: &str) -> Result<Outcome, CommandError> {
     let input = input()?;
-    // Git has more phases than we act on; an unknown one decides nothing.
-    if !matches!(phase, "prepared" | "committed" | "aborted") || !mentions_refs(&input) {
+    // Git has more phases than we act on. Once refs have moved (`committed`) there is nothing to decide.
+    if !matches!(phase, "prepared" | "aborted") || !mentions_refs(&input) {
         return Ok(Outcome::Yes);
     }
     let home = home()?;
+    if phase == "prepared" && pass::covers(&home, &input) {
+        return Ok(Outcome::Yes);
+    }
     let (policy, _) = open::policy(&home.policy())?;
     let moves = moves(&input, &policy)?;
     if moves.is_empty() {
         return Ok(Outcome::Yes);
     }
     open::runtime()?.block_on(async {
-        let store = open::store(&home).await?;
-        let outcome = act(&home, &store, phase, &moves).await;
+        let (store, pending) = SqliteStore::open_pending(&home.ledger()).await?;
+        let outcome = match phase {
+            "prepared" => prepared(&home, &moves, &pending),
+            _ => aborted(&store, &moves, &pending).await,
+        };
         store.leave().await;
-        outcome
+        outcome.map(|()| Outcome::Yes)
     })
-}
-
-async fn act(home: &Home, store: &SqliteStore, phase: &str, moves: &[Move]) -> Result<Outcome, CommandError> {
-    let pending = store.pending().await?;
-    match phase {
-        "prepared" => prepared(home, moves, &pending)?,
-        "committed" => {
-            let moved = pending.into_iter().filter(|entry| moves.iter().any(|m| m.is(entry)));
-            let (signer, gate) = (open::signer(home)?, settle::gate(home)?);
-            worker::publish(store, &signer, &gate, moved.collect()).await?;
-        }
-        _ => aborted(store, moves, &pending).await?,
-    }
-    Ok(Outcome::Yes)
 }
 
 impl Move {
@@ -283,12 +273,14 @@ async fn aborted(store: &impl Store, moves: &[Move], pending: &[EntryRecord]) ->
     Ok(())
 }
 
-/// Starts the work after the push in a process of its own, so that nobody waits for it.
+/// Starts publication and the work after it in a process of its own, so that nobody waits for it.
 fn post_receive() -> Result<Outcome, CommandError> {
     // Git warns about a hook that leaves its input unread.
     let _ = input()?;
     let home = home()?;
     settle::start(&home)?;
+    // Nobody sees what that process has to say, so what would stop it is looked at here.
+    open::signer(&home)?;
     Ok(Outcome::Yes)
 }
 

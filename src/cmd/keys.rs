@@ -110,13 +110,18 @@ impl From<Why> for Reason {
 pub fn run(args: &KeysArgs, now: Timestamp, out: &mut Output) -> Result<Outcome, CommandError> {
     let home = Home::find(args.repo.as_deref())?;
     let keyring = FolderKeyring::open(&home.keyring());
+    let mut unread = Vec::new();
     let text = match &args.action {
         KeysAction::Add(add) => {
             let keyring = FolderKeyring::create(&home.keyring())?;
             let added = keyring.add(&read(&add.file)?, &binding(add)?, now)?;
             print(args.format, &added, added_text)
         }
-        KeysAction::List => print(args.format, &keyring.list(now)?, |keys| list_text(keys)),
+        KeysAction::List => {
+            let (keys, outages) = keyring.list(now)?;
+            unread = outages;
+            print(args.format, &keys, |keys| list_text(keys))
+        }
         KeysAction::Revoke(revoke) => print(args.format, &revoked(&keyring, revoke, now)?, Clone::clone),
         KeysAction::Remove { fingerprint } => {
             keyring.remove(fingerprint)?;
@@ -127,7 +132,11 @@ pub fn run(args: &KeysArgs, now: Timestamp, out: &mut Output) -> Result<Outcome,
     if !matches!(args.action, KeysAction::List) {
         publish::refresh(&home, out);
     }
-    Ok(Outcome::Yes)
+    let last = unread.pop();
+    for outage in unread {
+        out.note(CommandError::from(outage).to_string());
+    }
+    last.map_or(Ok(Outcome::Yes), |outage| Err(outage.into()))
 }
 
 fn print<T: serde::Serialize>(format: Format, value: &T, text: impl Fn(&T) -> String) -> String {

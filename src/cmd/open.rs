@@ -8,7 +8,7 @@ use crate::decision::POLICY_FILE;
 use crate::finding::Confidence;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
-use crate::port::Outage;
+use crate::port::{EntryRecord, Outage};
 use crate::scan::{FingerprintKey, RuleSet, Scanner};
 use crate::signer::FileSigner;
 use crate::store::SqliteStore;
@@ -135,6 +135,35 @@ pub fn fingerprint_key(path: &Path) -> Result<FingerprintKey, Outage> {
 /// As for [`SqliteStore::open`].
 pub async fn store(home: &Home) -> Result<SqliteStore, Outage> {
     SqliteStore::open(&home.ledger()).await
+}
+
+/// A ledger that is being opened on another thread.
+pub struct Opening(std::thread::JoinHandle<Result<(SqliteStore, Vec<EntryRecord>), Outage>>);
+
+/// Begins to open the ledger, as [`SqliteStore::open_pending`] does, while the caller reads the rest of the
+/// installation.
+pub fn opening(home: &Home) -> Opening {
+    let path = home.ledger();
+    Opening(std::thread::spawn(move || {
+        runtime()?.block_on(SqliteStore::open_pending(&path))
+    }))
+}
+
+impl Opening {
+    /// The ledger and its pending entries.
+    ///
+    /// # Errors
+    /// As for [`SqliteStore::open_pending`]; `runtime-unavailable`.
+    pub fn join(self) -> Result<(SqliteStore, Vec<EntryRecord>), Outage> {
+        self.0.join().unwrap_or_else(|_| {
+            Err(Outage {
+                code: "runtime-unavailable",
+                what: "cannot open the ledger".into(),
+                why: "the thread that opens it ended early".into(),
+                next: "this is a fault of lychgate: report it with this message".into(),
+            })
+        })
+    }
 }
 
 /// The repository, with its quarantine during a push.

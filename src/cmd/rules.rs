@@ -1,4 +1,8 @@
-//! `lychgate rules`: lists, explains, tests and imports detection rules.
+//! `lychgate rules`: lists, counts, explains, starts, tests and imports detection rules.
+
+mod reference;
+mod scaffold;
+mod stats;
 
 use super::error::{CommandError, Outcome};
 use super::output::{Format, Output};
@@ -27,7 +31,24 @@ pub enum RulesAction {
         rules: Option<PathBuf>,
         /// How to print
         #[arg(long, value_enum, default_value_t)]
+        format: ListFormat,
+    },
+    /// Count the shipped rules, and those of a folder, by provider, kind, severity, confidence and structure
+    Stats {
+        /// A folder of rule files (*.toml)
+        #[arg(long, value_name = "DIR")]
+        rules: Option<PathBuf>,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// Print a rule file to start from; it loads and passes its examples as it is
+    New {
+        /// The rule's id, such as acme-api-token
+        id: String,
+        /// Who issues the credential [default: the id's first word]
+        #[arg(long, value_name = "NAME")]
+        provider: Option<String>,
     },
     /// Say what a rule looks for and, of a file, where it matches and what speaks for and against each match
     Explain {
@@ -51,7 +72,19 @@ pub enum RulesAction {
     },
 }
 
-/// Lists, explains, tests or imports.
+/// How to print the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ListFormat {
+    /// For people; one line a rule.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// The reference page.
+    Markdown,
+}
+
+/// Lists, counts, explains, starts, tests or imports.
 ///
 /// [`Outcome::No`] if a rule fails its examples, or what is explained is found.
 ///
@@ -60,6 +93,11 @@ pub enum RulesAction {
 pub fn run(args: &RulesArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     match &args.action {
         RulesAction::List { rules, format } => list(rules.as_deref(), *format, out),
+        RulesAction::Stats { rules, format } => {
+            stats::print(&all(rules.as_deref())?, *format, out);
+            Ok(Outcome::Yes)
+        }
+        RulesAction::New { id, provider } => new(id, provider.as_deref(), out),
         RulesAction::Explain { id, file, rules } => explain(id, file.as_deref(), rules.as_deref(), out),
         RulesAction::Test { folder } => test(folder, out),
         RulesAction::Import { file } => import(file, out),
@@ -68,8 +106,7 @@ pub fn run(args: &RulesArgs, out: &mut Output) -> Result<Outcome, CommandError> 
 
 /// The rules of files, or all their errors.
 fn parsed(files: &[(&str, &str)]) -> Result<Vec<Rule>, CommandError> {
-    setup::rule_set(files)?;
-    Ok(source::parse(files).unwrap_or_default())
+    source::parse(files).map_err(|errors| setup::not_valid(&errors))
 }
 
 fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
@@ -79,12 +116,26 @@ fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-fn list(folder: Option<&Path>, format: Format, out: &mut Output) -> Result<Outcome, CommandError> {
+/// The shipped rules, and those of a folder.
+fn all(folder: Option<&Path>) -> Result<Vec<Rule>, CommandError> {
     let own = folder.map(setup::rule_files).transpose()?.unwrap_or_default();
-    let rules = parsed(&[RuleSet::builtin_sources(), &borrowed(&own)].concat())?;
+    parsed(&[RuleSet::builtin_sources(), &borrowed(&own)].concat())
+}
+
+/// A rule to start from, shown only if the loader takes it.
+fn new(id: &str, provider: Option<&str>, out: &mut Output) -> Result<Outcome, CommandError> {
+    let text = scaffold::rule_file(id, provider);
+    parsed(&[("new", &text)])?;
+    out.line(text.trim_end());
+    Ok(Outcome::Yes)
+}
+
+fn list(folder: Option<&Path>, format: ListFormat, out: &mut Output) -> Result<Outcome, CommandError> {
+    let rules = all(folder)?;
     match format {
-        Format::Json => out.line(json!(rules)),
-        Format::Text => {
+        ListFormat::Json => out.line(json!(rules)),
+        ListFormat::Markdown => out.line(reference::page(&rules).trim_end()),
+        ListFormat::Text => {
             for rule in &rules {
                 let severity = json!(rule.severity);
                 let severity = severity.as_str().unwrap_or_default();

@@ -1,14 +1,15 @@
 //! `lychgate settle`: finishes what is outstanding.
 //!
-//! Recovery of a crash (also run first by every command that opens the store), then the work after pushes:
-//! gpgme's second opinions and the notes for interchange. Started by `post-receive` in the background.
+//! Publishes the entries whose refs have moved, and settles what a crash left (also done first by every command that
+//! opens the store); then the work after pushes: gpgme's second opinions and the notes for interchange. Started by
+//! `post-receive` in the background.
 
 mod rewritten;
 
 use super::error::{CommandError, Outcome};
 use super::home::Home;
 use super::output::{Format, Output};
-use super::{open, process, publish};
+use super::{open, pass, process, publish};
 use crate::git::{Gate as GitGate, notes::FastImportNotes};
 use crate::port::{Outage, Repository};
 use crate::push::Timestamp;
@@ -37,8 +38,10 @@ pub fn run(args: &SettleArgs, now: Timestamp, out: &mut Output) -> Result<Outcom
     let home = Home::find(args.repo.as_deref())?;
     let done = open::runtime()?.block_on(async {
         let store = open::store(&home).await?;
+        // Before the work and not after it: the next push then finds a short log, and need not make a new one.
+        store.fold().await?;
         let done = rounds(&home, &store, now).await;
-        store.close().await?;
+        store.leave().await;
         done
     })?;
     match args.format {
@@ -48,15 +51,16 @@ pub fn run(args: &SettleArgs, now: Timestamp, out: &mut Output) -> Result<Outcom
     Ok(Outcome::Yes)
 }
 
-/// Works in rounds under the lock until nothing is left; looks once more after the lock is free again, so that
-/// a task that came in between is nobody's to forget.
+/// Works in rounds under the lock until nothing is left. What another process would have done, had the lock been
+/// free, came in before it was free again; so that is when to look once more: nothing is nobody's to forget.
 pub(crate) async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
-    let lock = lock(home)?;
+    let (lock, repository) = (lock(home)?, open::repository(home, None)?);
     let mut done = 0;
     while lock.try_lock().is_ok() {
-        let round = round(home, store, now).await;
+        let round = round(home, store, &repository, now).await;
         lock.unlock().map_err(|e| unlockable(home, &e))?;
         done += round?;
+        recover(home, store, &repository, now).await?;
         if crate::port::Store::tasks(store, 1).await?.is_empty() {
             break;
         }
@@ -64,15 +68,15 @@ pub(crate) async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> 
     Ok(done)
 }
 
-async fn round(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
-    let repository = open::repository(home, None)?;
-    recover(home, store, &repository, now).await?;
+async fn round(home: &Home, store: &SqliteStore, repository: &GitGate, now: Timestamp) -> Result<u32, CommandError> {
+    recover(home, store, repository, now).await?;
+    pass::clear(home);
     // Developers' dry runs depend on it, entries do not: it fails after the work, not instead of it.
     let published = publish::write(home);
     let (keyring, signer) = (open::keyring(home), open::signer(home)?);
     let notes = FastImportNotes::new(&home.git_dir);
     let gate = gate(home)?;
-    let done = worker::settle(store, &signer, &keyring, &repository, &notes, &gate, now).await?;
+    let done = worker::settle(store, &signer, &keyring, repository, &notes, &gate, now).await?;
     let ended = rewritten::end(home, store, &signer, &gate, now).await;
     published?;
     Ok(done + ended?)
@@ -95,7 +99,7 @@ fn unlockable(home: &Home, why: &std::io::Error) -> Outage {
     }
 }
 
-/// Settles what a crash left between a decision and its publication. Costs one query when nothing was left.
+/// Publishes entries whose refs have moved, and voids what a crash left. Costs one query when there are none.
 ///
 /// # Errors
 /// The outages of store, repository and signer.

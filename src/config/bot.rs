@@ -111,9 +111,9 @@ impl BotConfig {
     /// # Errors
     /// Every error of the text, in the order of their places.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyError>> {
+        let mut blanked = String::new();
         let mut reader = Reader::new(file, text);
-        let config = reader.readable().and_then(|readable| {
-            let value = toml_span::parse(&readable).ok()?;
+        let config = reader.value(&mut blanked).and_then(|value| {
             let mut top = reader.section(value, "bot.toml", &TOP)?;
             config(&mut reader, &mut top)
         });

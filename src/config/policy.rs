@@ -49,9 +49,9 @@ const SEVERITIES: [(&str, Severity); 5] = [
 
 /// Reads and validates a policy text.
 pub(super) fn parse(file: &str, text: &str) -> Result<Policy, Vec<PolicyError>> {
+    let mut blanked = String::new();
     let mut reader = Reader::new(file, text);
-    let policy = reader.readable().and_then(|readable| {
-        let value = toml_span::parse(&readable).ok()?;
+    let policy = reader.value(&mut blanked).and_then(|value| {
         let mut top = reader.section(value, "the policy", &TOP)?;
         Some(policy(&mut reader, &mut top, text))
     });

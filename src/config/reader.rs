@@ -97,12 +97,28 @@ impl<'a> Reader<'a> {
         self.lines.partition_point(|start| *start <= at)
     }
 
-    /// Notes the syntax errors of the text and returns it with their lines blanked; `None` if nothing can be read.
-    pub(super) fn readable(&mut self) -> Option<String> {
+    /// The value of the text. Its syntax errors are noted, and their lines then count as blank; `None` if nothing can
+    /// be read.
+    ///
+    /// * `blanked`: keeps the text with its lines blanked, to which the value then refers.
+    pub(super) fn value<'t>(&mut self, blanked: &'t mut String) -> Option<Value<'t>>
+    where
+        'a: 't,
+    {
         if self.text.len() > LONGEST {
             self.error("text-too-long", Span::new(0, 0), "the text is longer than 1 MiB");
             return None;
         }
+        // Parsed once where all is well: each hook of each push reads the policy.
+        if let Ok(value) = toml_span::parse(self.text) {
+            return Some(value);
+        }
+        *blanked = self.readable()?;
+        toml_span::parse(blanked).ok()
+    }
+
+    /// Notes the syntax errors of the text and returns it with their lines blanked; `None` if nothing can be read.
+    fn readable(&mut self) -> Option<String> {
         let mut text = self.text.to_owned();
         for _ in 0..SYNTAX_ERRORS {
             let error = match toml_span::parse(&text) {

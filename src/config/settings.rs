@@ -57,9 +57,9 @@ impl Settings {
     /// # Errors
     /// Every error of the text, in the order of their places.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyError>> {
+        let mut blanked = String::new();
         let mut reader = Reader::new(file, text);
-        let settings = reader.readable().and_then(|readable| {
-            let value = toml_span::parse(&readable).ok()?;
+        let settings = reader.value(&mut blanked).and_then(|value| {
             let mut top = reader.section(value, "gate.toml", &TOP)?;
             settings(&mut reader, &mut top)
         });

@@ -6,11 +6,15 @@
 use crate::port::{Notes, Outage};
 use crate::push::{Oid, Timestamp};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The notes ref that readers of source attestations look at.
 pub const NOTES_REF: &str = "refs/notes/commits";
+
+/// Seconds after which a lock of the ref is nobody's: git holds it for milliseconds, and its hooks for seconds.
+const GIVEN_UP_AFTER: i64 = 600;
 
 /// Notes in one repository.
 #[derive(Debug, Clone)]
@@ -55,6 +59,13 @@ impl FastImportNotes {
             .args(["rev-parse", "--verify", "--quiet", NOTES_REF])
             .stdout(Stdio::null());
         Ok(command.status().map_err(|e| failed(&e.to_string()))?.success())
+    }
+
+    /// Removes the lock of a ref update that did not live to its end. `false`: there is none, or it may be in use.
+    fn unlock(&self, now: Timestamp) -> bool {
+        let lock = self.git_dir.join(format!("{NOTES_REF}.lock"));
+        let since = std::fs::metadata(&lock).map_or(i64::MAX, |meta| meta.mtime());
+        now.unix().saturating_sub(since) > GIVEN_UP_AFTER && std::fs::remove_file(&lock).is_ok()
     }
 
     fn import(&self, stream: &[u8]) -> Result<(), Outage> {
@@ -111,7 +122,10 @@ impl Notes for FastImportNotes {
             bytes.extend_from_slice(&text);
             bytes.push(b'\n');
         }
-        self.import(&bytes)
+        match self.import(&bytes) {
+            Err(_) if self.unlock(now) => self.import(&bytes),
+            other => other,
+        }
     }
 }
 

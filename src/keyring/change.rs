@@ -121,24 +121,31 @@ impl FolderKeyring {
         }
     }
 
-    /// All keys: OpenPGP first, each kind by fingerprint.
+    /// All keys, OpenPGP first, each kind by fingerprint; and the outages of those that cannot be read.
     ///
     /// # Errors
-    /// `keyring-unreadable`.
-    pub fn list(&self, now: Timestamp) -> Result<Vec<KeyInfo>, Outage> {
-        let mut keys = Vec::new();
+    /// `keyring-unreadable` if the folders cannot be.
+    pub fn list(&self, now: Timestamp) -> Result<(Vec<KeyInfo>, Vec<Outage>), Outage> {
+        let (mut keys, mut unread) = (Vec::new(), Vec::new());
+        let mut take = |read: Result<Option<KeyInfo>, Outage>| match read {
+            Ok(key) => keys.extend(key),
+            Err(outage) => unread.push(outage),
+        };
         for fingerprint in folder::names(&self.folder.openpgp(), ".pgp")? {
-            let held = self.certificate(&fingerprint)?;
-            keys.push(openpgp_info(&held.cert, &held.record, now));
+            let held = self.certificate(&fingerprint);
+            take(held.map(|held| Some(openpgp_info(&held.cert, &held.record, now))));
         }
         for hex in folder::names(&self.folder.ssh(), ".json")? {
-            let path = self.folder.ssh_record(&hex);
-            let record: Option<SshRecord> = folder::read_json(&path)?;
-            let fingerprint =
-                fingerprint_of(&hex).ok_or_else(|| folder::unreadable(&path, "its name is no SHA-256"))?;
-            keys.extend(record.map(|record| ssh_info(fingerprint, &record, now)));
+            take(self.ssh_key(&hex, now));
         }
-        Ok(keys)
+        Ok((keys, unread))
+    }
+
+    fn ssh_key(&self, hex: &str, now: Timestamp) -> Result<Option<KeyInfo>, Outage> {
+        let path = self.folder.ssh_record(hex);
+        let record: Option<SshRecord> = folder::read_json(&path)?;
+        let fingerprint = fingerprint_of(hex).ok_or_else(|| folder::unreadable(&path, "its name is no SHA-256"))?;
+        Ok(record.map(|record| ssh_info(fingerprint, &record, now)))
     }
 
     /// Revokes a key in our record; says whether the keyring holds the key itself.
@@ -211,7 +218,6 @@ impl FolderKeyring {
         }
         folder::remove(&self.folder.certificate(&fingerprint))?;
         folder::remove(&self.folder.record(&fingerprint))?;
-        folder::remove(&self.folder.confirmed(&fingerprint))?;
         self.held().remove(&fingerprint);
         Ok(gnupg::remove(&self.folder.gnupg(), &fingerprint)?)
     }
@@ -251,8 +257,6 @@ impl FolderKeyring {
             added_at: now,
             revocation: old.as_ref().and_then(|r| r.revocation),
         };
-        // A changed certificate may have new keys: gpgme is asked again at its first use.
-        folder::remove(&self.folder.confirmed(&fingerprint))?;
         folder::write(&self.folder.certificate(&fingerprint), &kept)?;
         folder::write_json(&self.folder.record(&fingerprint), &record)?;
         // The index last: what it names is then complete.

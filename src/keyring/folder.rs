@@ -5,7 +5,6 @@
 //! ```text
 //! openpgp/FPR.pgp         the certificate, binary        (FPR: upper-case hex)
 //! openpgp/FPR.json        OpenpgpRecord
-//! openpgp/FPR.confirmed   empty: gpgme once agreed about a signature by it
 //! openpgp/by-keyid/ID     fingerprints of certificates with a (sub)key of this id, one a line
 //! ssh/HEX.json            SshRecord                      (HEX: SHA-256 of the key)
 //! gnupg/                  GnuPG's home for gpgme
@@ -163,11 +162,6 @@ impl Folder {
     /// A certificate's record.
     pub(super) fn record(&self, fingerprint: &str) -> PathBuf {
         self.openpgp().join(format!("{fingerprint}.json"))
-    }
-
-    /// The mark that gpgme once agreed about a certificate.
-    pub(super) fn confirmed(&self, fingerprint: &str) -> PathBuf {
-        self.openpgp().join(format!("{fingerprint}.confirmed"))
     }
 
     /// The index entry of a key id (16 upper-case hex digits).

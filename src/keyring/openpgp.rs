@@ -34,8 +34,7 @@ type Key<'a> = ErasedKeyAmalgamation<'a, PublicParts>;
 pub(super) struct Held {
     pub(super) cert: Cert,
     pub(super) record: OpenpgpRecord,
-    confirmed: bool,
-    stamps: [Option<Stamp>; 3],
+    stamps: [Option<Stamp>; 2],
 }
 
 /// Judges one signature at the receive time.
@@ -56,10 +55,8 @@ pub(super) fn verify(
         return Ok(unknown(&signature));
     };
     let verdict = judge(&held, &key, &signature, signed, received_at, skew);
-    let first_use = !held.confirmed;
     Ok(SignatureFact {
         key: Some(held.cert.fingerprint().to_hex()),
-        first_use,
         ..verdict.fact(Some(held.record.account.clone()), held.record.emails.clone())
     })
 }
@@ -250,12 +247,7 @@ impl Held {
         }
         let path = keyring.folder.record(fingerprint);
         let record = folder::read_json(&path)?.ok_or_else(|| folder::unreadable(&path, "it does not exist"))?;
-        Ok(Self {
-            cert,
-            record,
-            confirmed: stamps[2].is_some(),
-            stamps,
-        })
+        Ok(Self { cert, record, stamps })
     }
 
     /// Whether the files are still those that were read.
@@ -263,12 +255,11 @@ impl Held {
         Ok(self.stamps == Self::stamps(keyring, fingerprint)?)
     }
 
-    fn stamps(keyring: &FolderKeyring, fingerprint: &str) -> Result<[Option<Stamp>; 3], Outage> {
+    fn stamps(keyring: &FolderKeyring, fingerprint: &str) -> Result<[Option<Stamp>; 2], Outage> {
         let folder = &keyring.folder;
         Ok([
             folder::stamp(&folder.certificate(fingerprint))?,
             folder::stamp(&folder.record(fingerprint))?,
-            folder::stamp(&folder.confirmed(fingerprint))?,
         ])
     }
 }

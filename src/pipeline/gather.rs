@@ -25,14 +25,16 @@ where
     K: Keyring,
     S: Store,
 {
-    let (inspected, introduced) = match look(world, &push).await {
+    let (mut inspected, introduced) = match look(world, &push).await {
         Ok(seen) => seen,
         Err(outage) => return unread(push, &outage),
     };
-    let mut commits = judge_commits(world, &push, &inspected);
+    let asked = asked(world.policy, &push, &inspected);
+    let (mut commits, firsts) = judge_commits(world, &push, std::mem::take(&mut inspected.commits), &asked);
     let mut tags: Vec<Option<TagFact>> = inspected.updates.iter().map(|u| tag(world, &push, u)).collect();
-    first_opinions(world, &inspected, &mut commits, &mut tags).await;
-    let scan = scan(world, &push, &inspected, introduced);
+    first_opinions(world, &inspected.updates, firsts, &mut commits, &mut tags).await;
+    let hits = std::mem::take(&mut inspected.hits);
+    let scan = scan(world, &push, &inspected, hits, introduced);
     let mut updates = Vec::with_capacity(push.updates.len());
     for ((update, seen), tag) in push.updates.iter().zip(inspected.updates).zip(tags) {
         let previous = previous(world, update).await;
@@ -172,55 +174,73 @@ fn unread(push: Push, outage: &Outage) -> Facts {
     }
 }
 
+/// By each key, what its first good OpenPGP signature in the push signed, and the time that this claims.
+type Firsts = BTreeMap<String, (SignatureParts, Timestamp)>;
+
 /// The strict reader's view of every new commit; signatures judged where a rule asks, on all cores.
-fn judge_commits<R, K, S>(world: &World<'_, R, K, S>, push: &Push, inspected: &Inspected<Match>) -> Vec<CommitFact>
+///
+/// Takes the commits, since a long push has many megabytes of them: each goes as it is judged.
+fn judge_commits<R, K, S>(
+    world: &World<'_, R, K, S>,
+    push: &Push,
+    mut commits: Vec<NewCommit>,
+    asked: &BTreeSet<u32>,
+) -> (Vec<CommitFact>, Firsts)
 where
     K: Keyring,
     S: Store,
 {
-    let asked = asked(world.policy, push, inspected);
+    // Below this a thread costs more than it saves: a verification takes about 0.1 to 0.3 ms.
+    const FEW: usize = 16;
     let judge = Judge {
         keyring: world.keyring,
         received_at: push.received_at,
         skew: world.policy.skew_seconds.value,
     };
-    let work: Vec<(&NewCommit, bool)> = inspected
-        .commits
-        .iter()
-        .enumerate()
-        .map(|(at, c)| (c, asked.contains(&(at as u32))))
-        .collect();
-    // Below this a thread costs more than it saves: a verification takes about 0.1 to 0.3 ms.
-    const FEW: usize = 16;
-    let threads = match work.len() > FEW {
-        true => std::thread::available_parallelism().map_or(1, usize::from),
-        false => 1,
-    };
-    if threads == 1 {
-        return work
-            .iter()
-            .map(|(commit, asked)| judge.commit(commit, *asked))
-            .collect();
+    let mut facts = Vec::with_capacity(commits.len());
+    let mut firsts = Firsts::new();
+    if commits.len() <= FEW {
+        judge.share(0, commits, asked, &mut facts, &mut firsts);
+        return (facts, firsts);
     }
-    let share = work.len().div_ceil(threads);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let size = commits.len().div_ceil(threads);
+    let mut shares = Vec::new();
+    while !commits.is_empty() {
+        let rest = commits.split_off(size.min(commits.len()));
+        shares.push(std::mem::replace(&mut commits, rest));
+    }
     std::thread::scope(|scope| {
-        let handles: Vec<_> = work
-            .chunks(share)
-            .map(|part| {
-                (
-                    part,
-                    scope.spawn(|| part.iter().map(|(c, a)| judge.commit(c, *a)).collect::<Vec<_>>()),
-                )
-            })
-            .collect();
-        let joined = handles.into_iter().map(|(part, handle)| {
-            // A panic in a verifier must deny, not pass: judge the share again as unavailable.
-            handle
-                .join()
-                .unwrap_or_else(|_| part.iter().map(|(c, _)| judge.crashed(c)).collect())
+        let judge = &judge;
+        let begun = shares.into_iter().enumerate().map(|(number, share)| {
+            let outline: Vec<(Oid, bool)> = share.iter().map(|new| (new.oid, new.in_quarantine)).collect();
+            let work = scope.spawn(move || {
+                let (mut facts, mut firsts) = (Vec::with_capacity(share.len()), Firsts::new());
+                judge.share(number * size, share, asked, &mut facts, &mut firsts);
+                (facts, firsts)
+            });
+            (outline, work)
         });
-        joined.flatten().collect()
-    })
+        let begun: Vec<_> = begun.collect();
+        for (outline, work) in begun {
+            match work.join() {
+                Ok((judged, first)) => {
+                    facts.extend(judged);
+                    // The shares come in their order: what is there already came first.
+                    for (key, signed) in first {
+                        firsts.entry(key).or_insert(signed);
+                    }
+                }
+                // A panic in a verifier must deny, not pass.
+                Err(_) => facts.extend(
+                    outline
+                        .into_iter()
+                        .map(|(oid, in_quarantine)| crashed(oid, in_quarantine)),
+                ),
+            }
+        }
+    });
+    (facts, firsts)
 }
 
 /// Indices of the commits whose signature some rule asks for.
@@ -242,12 +262,28 @@ struct Judge<'a, K> {
 }
 
 impl<K: Keyring> Judge<'_, K> {
-    fn commit(&self, new: &NewCommit, asked: bool) -> CommitFact {
+    /// Judges commits that stand together, the first of which is number `from` of the push.
+    fn share(
+        &self,
+        from: usize,
+        commits: Vec<NewCommit>,
+        asked: &BTreeSet<u32>,
+        facts: &mut Vec<CommitFact>,
+        firsts: &mut Firsts,
+    ) {
+        for (at, new) in commits.into_iter().enumerate() {
+            let asked = u32::try_from(from + at).is_ok_and(|at| asked.contains(&at));
+            facts.push(self.commit(&new, asked, firsts));
+        }
+    }
+
+    fn commit(&self, new: &NewCommit, asked: bool, firsts: &mut Firsts) -> CommitFact {
         let commit = match object::commit(&new.data) {
             Ok(commit) => commit,
-            Err(malformed) => return unusable(new, malformed.to_string()),
+            Err(malformed) => return unusable(new.oid, new.in_quarantine, malformed.to_string()),
         };
         let signature = self.signature(commit.signature.as_ref(), commit.committer.time, asked);
+        note_first(&signature, commit.signature, commit.committer.time, firsts);
         CommitFact {
             oid: new.oid,
             tree: commit.tree,
@@ -277,16 +313,16 @@ impl<K: Keyring> Judge<'_, K> {
             },
         }
     }
+}
 
-    fn crashed(&self, new: &NewCommit) -> CommitFact {
-        let why = "a verifier crashed on this push".to_owned();
-        CommitFact {
-            signature: Fact::Unavailable {
-                code: "verifier-crashed".into(),
-                why,
-            },
-            ..unusable(new, "it was not read to its end".into())
-        }
+fn crashed(oid: Oid, in_quarantine: bool) -> CommitFact {
+    let why = "a verifier crashed on this push".to_owned();
+    CommitFact {
+        signature: Fact::Unavailable {
+            code: "verifier-crashed".into(),
+            why,
+        },
+        ..unusable(oid, in_quarantine, "it was not read to its end".into())
     }
 }
 
@@ -317,18 +353,18 @@ fn state(state: SignatureState, detail: &str) -> SignatureFact {
     }
 }
 
-fn unusable(new: &NewCommit, why: String) -> CommitFact {
+fn unusable(oid: Oid, in_quarantine: bool, why: String) -> CommitFact {
     // The zero id of the same length stands for "no tree": such a commit is denied where it matters.
-    let tree = Oid::from_bytes(&vec![0; new.oid.as_bytes().len()]).unwrap_or(new.oid);
+    let tree = Oid::from_bytes(&vec![0; oid.as_bytes().len()]).unwrap_or(oid);
     CommitFact {
-        oid: new.oid,
+        oid,
         tree,
         parents: Vec::new(),
         author: None,
         committer: None,
         malformed: Some(why),
         signature: Fact::Known(state(SignatureState::Malformed, "the commit is malformed")),
-        in_quarantine: new.in_quarantine,
+        in_quarantine,
     }
 }
 
@@ -363,81 +399,82 @@ fn tag<R, K: Keyring, S>(world: &World<'_, R, K, S>, push: &Push, seen: &Inspect
     })
 }
 
-/// One use of a key: the verdict so far, what was signed, and the time that it claims.
-type Use<'a> = (&'a mut Fact<SignatureFact>, SignatureParts, Timestamp);
-
 /// Asks gpgme, in the push, about one good OpenPGP signature of each key that is used for the first time.
 /// A disagreement takes the place of the verdict.
 async fn first_opinions<R, K, S>(
     world: &World<'_, R, K, S>,
-    inspected: &Inspected<Match>,
+    updates: &[InspectedUpdate],
+    mut firsts: Firsts,
     commits: &mut [CommitFact],
     tags: &mut [Option<TagFact>],
 ) where
     K: Keyring,
     S: Store,
 {
-    let mut first: BTreeMap<String, Vec<Use<'_>>> = BTreeMap::new();
-    for (fact, new) in commits.iter_mut().zip(&inspected.commits) {
-        let Ok(commit) = object::commit(&new.data) else {
-            continue;
-        };
-        if let Some((key, parts)) = good_openpgp(&fact.signature, commit.signature) {
-            first
-                .entry(key)
-                .or_default()
-                .push((&mut fact.signature, parts, commit.committer.time));
-        }
-    }
-    for (fact, seen) in tags.iter_mut().zip(&inspected.updates) {
+    for (fact, seen) in tags.iter().zip(updates) {
         let (Some(fact), Some((_, data))) = (fact, &seen.tag) else {
             continue;
         };
         let Ok(tag) = object::tag(data) else { continue };
         let at = tag.tagger.map_or(Timestamp::from_unix(0), |tagger| tagger.time);
-        if let Some((key, parts)) = good_openpgp(&fact.signature, tag.signature) {
-            first.entry(key).or_default().push((&mut fact.signature, parts, at));
-        }
+        note_first(&fact.signature, tag.signature, at, &mut firsts);
     }
-    if first.is_empty() {
+    if firsts.is_empty() {
         return;
     }
-    let used = match world.store.used_keys().await {
-        Ok(used) => used,
-        Err(outage) => {
-            first
-                .into_values()
-                .flatten()
-                .for_each(|(fact, ..)| *fact = unavailable(&outage));
-            return;
+    let used = world.store.used_keys().await;
+    if let Ok(used) = &used {
+        firsts.retain(|key, _| !used.contains(key));
+    }
+    let of_commits = commits.iter_mut().map(|fact| &mut fact.signature);
+    let of_tags = tags.iter_mut().flatten().map(|fact| &mut fact.signature);
+    let mut uses: BTreeMap<&str, Vec<&mut Fact<SignatureFact>>> = BTreeMap::new();
+    for fact in of_commits.chain(of_tags) {
+        let first = good_key(fact).and_then(|key| firsts.get_key_value(key));
+        if let Some((key, _)) = first {
+            uses.entry(key).or_default().push(fact);
         }
-    };
-    for (key, uses) in first {
-        if !used.contains(&key) {
-            first_opinion(world, &key, uses).await;
+    }
+    for (key, mut uses) in uses {
+        match &used {
+            Ok(_) => first_opinion(world, key, &firsts[key], &mut uses).await,
+            Err(outage) => uses.into_iter().for_each(|fact| *fact = unavailable(outage)),
         }
     }
 }
 
-fn good_openpgp(fact: &Fact<SignatureFact>, parts: Option<SignatureParts>) -> Option<(String, SignatureParts)> {
-    let parts = parts.filter(|parts| parts.format == SignatureFormat::Openpgp)?;
+/// Remembers what was signed if it is a good OpenPGP signature, the first by its key.
+fn note_first(fact: &Fact<SignatureFact>, parts: Option<SignatureParts>, at: Timestamp, firsts: &mut Firsts) {
+    let openpgp = parts.filter(|parts| parts.format == SignatureFormat::Openpgp);
+    if let (Some(key), Some(parts)) = (good_key(fact), openpgp)
+        && !firsts.contains_key(key)
+    {
+        firsts.insert(key.to_owned(), (parts, at));
+    }
+}
+
+/// The key of a good signature.
+fn good_key(fact: &Fact<SignatureFact>) -> Option<&str> {
     match fact {
-        Fact::Known(fact) if fact.state == SignatureState::Good => Some((fact.key.clone()?, parts)),
+        Fact::Known(known) if known.state == SignatureState::Good => known.key.as_deref(),
         _ => None,
     }
 }
 
-async fn first_opinion<R, K, S>(world: &World<'_, R, K, S>, key: &str, mut uses: Vec<Use<'_>>)
-where
+async fn first_opinion<R, K, S>(
+    world: &World<'_, R, K, S>,
+    key: &str,
+    (parts, at): &(SignatureParts, Timestamp),
+    uses: &mut [&mut Fact<SignatureFact>],
+) where
     K: Keyring,
     S: Store,
 {
-    let Some((_, parts, at)) = uses.first() else { return };
     let opinion = match world.keyring.second_opinion(signed(parts, *at)) {
         Ok(true) => world.store.mark_used(key).await.map(|()| true),
         other => other,
     };
-    for (at, (fact, ..)) in uses.iter_mut().enumerate() {
+    for (at, fact) in uses.iter_mut().enumerate() {
         match (&opinion, &mut **fact) {
             (Err(outage), fact) => *fact = unavailable(outage),
             (Ok(false), Fact::Known(known)) => {
@@ -451,11 +488,12 @@ where
     }
 }
 
-/// What the scan found in objects and in the names of refs.
+/// What the scan found in objects (`hits`) and in the names of refs.
 fn scan<R, K, S>(
     world: &World<'_, R, K, S>,
     push: &Push,
     inspected: &Inspected<Match>,
+    mut hits: Vec<(Place, Match)>,
     introduced: Option<Introduced<Match>>,
 ) -> ScanFact {
     let names = push
@@ -476,7 +514,6 @@ fn scan<R, K, S>(
     let mut objects = inspected.objects;
     let mut bytes = inspected.bytes;
     let mut bounds = inspected.bounds.clone();
-    let mut hits: Vec<(Place, Match)> = inspected.hits.clone();
     hits.extend(names);
     if let Some(more) = introduced {
         objects += more.objects;

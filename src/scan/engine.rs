@@ -3,7 +3,8 @@
 //! In scope: plain bytes. Out of scope: other writings of a text (`wide`,
 //! `decode`), places and excerpts (`place`).
 
-use super::evidence;
+use super::context::Found;
+use super::evidence::{self, Structure};
 use super::rules::{Entry, Expression, RuleSet};
 use super::shape::Reach;
 use super::simd::{self, Level};
@@ -25,8 +26,8 @@ pub(crate) struct Hit {
     /// Where the secret stands.
     pub(crate) span: Range<usize>,
     pub(crate) confidence: Confidence,
-    /// Whether a structure check confirmed it.
-    pub(crate) confirmed: bool,
+    /// What its structure says.
+    pub(crate) structure: Structure,
     /// HMAC of the secret.
     pub(crate) fingerprint: [u8; 32],
 }
@@ -148,7 +149,7 @@ impl Sweep<'_> {
         let entry = &self.rules.entries()[usize::from(rule)];
         let Some(expression) = entry.expression() else {
             // Cannot be: loading compiles every expression. Were it so, the keyword alone must not pass.
-            return self.judge(rule, entry, at..end);
+            return self.judge(rule, entry, at..end, at..end);
         };
         while at < end && !self.found.overflow {
             let input = Input::new(self.text).range(at..end);
@@ -167,7 +168,8 @@ impl Sweep<'_> {
             }
             at = whole.end().max(at + 1);
             self.regions[i].done = at;
-            self.judge(rule, entry, self.secret(expression, whole, limit));
+            let span = self.secret(expression, whole, limit);
+            self.judge(rule, entry, whole.range(), span);
         }
     }
 
@@ -189,12 +191,16 @@ impl Sweep<'_> {
             .map_or(whole.range(), |span| span.start..span.end)
     }
 
-    fn judge(&mut self, rule: u16, entry: &Entry, span: Range<usize>) {
-        let secret = &self.text[span.start.min(self.text.len())..span.end.min(self.text.len())];
-        if secret.is_empty() {
+    fn judge(&mut self, rule: u16, entry: &Entry, whole: Range<usize>, span: Range<usize>) {
+        if span.is_empty() {
             return;
         }
-        let Some((confidence, confirmed)) = evidence::judge(entry, secret) else {
+        let found = Found {
+            text: self.text,
+            whole,
+            secret: span,
+        };
+        let Some(verdict) = evidence::judge(entry, &found) else {
             return;
         };
         if self.found.hits.len() >= MAX_HITS {
@@ -203,10 +209,10 @@ impl Sweep<'_> {
         }
         self.found.hits.push(Hit {
             rule,
-            fingerprint: (self.fingerprint)(secret),
-            span,
-            confidence,
-            confirmed,
+            fingerprint: (self.fingerprint)(found.secret()),
+            span: found.secret,
+            confidence: verdict.confidence,
+            structure: verdict.structure,
         });
     }
 }

@@ -4,6 +4,7 @@
 //! confidence and never drops: a token with a broken checksum may be a typing
 //! error away from a real one.
 
+use super::context::{self, Address, Found};
 use super::likeness;
 use super::rules::Entry;
 use crate::finding::Confidence;
@@ -19,6 +20,8 @@ pub(crate) enum Check {
     AwsAccessKey,
     PrivateKey,
     Random,
+    AwsSecretKey,
+    OktaToken,
 }
 
 /// What a structure check says.
@@ -43,6 +46,8 @@ impl Check {
             b"aws-access-key" => Some(Self::AwsAccessKey),
             b"private-key" => Some(Self::PrivateKey),
             b"random" => Some(Self::Random),
+            b"aws-secret-key" => Some(Self::AwsSecretKey),
+            b"okta-token" => Some(Self::OktaToken),
             _ => None,
         }
     }
@@ -55,13 +60,23 @@ impl Check {
             Self::AwsAccessKey => aws_access_key(secret),
             Self::PrivateKey => return private_key(secret),
             Self::Random => return random(secret),
+            Self::AwsSecretKey => return shaped(aws_secret_key(secret)),
+            Self::OktaToken => return shaped(secret.len() == 42 && secret.starts_with(b"00")),
         };
         if yes { Structure::Confirmed } else { Structure::Refuted }
     }
 }
 
-/// The confidence of a match after all evidence, and whether its structure is confirmed; `None`: not a secret.
-pub(crate) fn judge(entry: &Entry, secret: &[u8]) -> Option<(Confidence, bool)> {
+/// What all evidence comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) confidence: Confidence,
+    pub(crate) structure: Structure,
+}
+
+/// The verdict on a match after all evidence; `None`: not a secret.
+pub(crate) fn judge(entry: &Entry, found: &Found) -> Option<Verdict> {
+    let secret = found.secret();
     if entry.entropy > 0.0 && entropy(secret) < entry.entropy {
         return None;
     }
@@ -71,21 +86,60 @@ pub(crate) fn judge(entry: &Entry, secret: &[u8]) -> Option<(Confidence, bool)> 
     if entry.generic && placeholder(secret) {
         return None;
     }
-    let stands_for = reference(secret) || worded(secret) || repeated(secret);
     let structure = entry.check.map_or(Structure::Possible, |check| check.judge(secret));
-    match structure {
-        Structure::Confirmed => Some((Confidence::High, true)),
-        Structure::Absent => None,
-        Structure::Refuted => Some((Confidence::Low, false)),
-        Structure::Possible if stands_for => Some((Confidence::Low, false)),
+    let confidence = match structure {
+        Structure::Confirmed => Confidence::High,
+        Structure::Absent => return None,
+        Structure::Refuted => Confidence::Low,
+        Structure::Possible if doubts(entry, found).any(|(holds, _)| holds) => Confidence::Low,
         // In a provider's own form a sequence is a dummy or a careless key: never a reason to deny by itself.
-        Structure::Possible if sequential(secret) => Some((entry.confidence.min(Confidence::Medium), false)),
-        Structure::Possible => Some((entry.confidence, false)),
-    }
+        Structure::Possible if sequential(secret) => entry.confidence.min(Confidence::Medium),
+        Structure::Possible => entry.confidence,
+    };
+    Some(Verdict { confidence, structure })
 }
 
-/// What each piece of evidence says of a secret, one line each; [`judge`] draws the same conclusions.
-pub(crate) fn account(entry: &Entry, secret: &[u8]) -> Vec<String> {
+/// What makes a match doubtful whose structure says nothing.
+fn doubts(entry: &Entry, found: &Found) -> impl Iterator<Item = (bool, &'static str)> {
+    let secret = found.secret();
+    let bound = entry.any_form();
+    let address = Address::round(found);
+    [
+        (reference(secret), "a template or a reference"),
+        (worded(secret), "a placeholder's word"),
+        (repeated(secret), "one character repeated"),
+        (
+            (bound || address.is_some()) && own_name(secret),
+            "only words, one of which is password, secret, token or key",
+        ),
+        (
+            bound && context::seen(found),
+            "the name says that the value is meant to be seen, or a digest",
+        ),
+        (
+            entry.generic && uuid(secret),
+            "a UUID: more often an identifier than a secret",
+        ),
+        (
+            entry.confidence < Confidence::High && phrase(secret),
+            "several ordinary words",
+        ),
+        (encoded_words(secret), "base64 of words, or of a user and a placeholder"),
+        (
+            address.as_ref().is_some_and(Address::reserved),
+            "the host is reserved for documentation and tests (RFC 2606), or called host",
+        ),
+        (
+            address.as_ref().is_some_and(Address::token_password),
+            "the password is the user's name, or shorter than five characters",
+        ),
+    ]
+    .into_iter()
+}
+
+/// What each piece of evidence says of a match, one line each; [`judge`] draws the same conclusions.
+pub(crate) fn account(entry: &Entry, found: &Found) -> Vec<String> {
+    let secret = found.secret();
     let mut lines = vec![format!("the rule starts from confidence {:?}", entry.confidence).to_lowercase()];
     let bits = entropy(secret);
     if entry.entropy > 0.0 {
@@ -99,7 +153,6 @@ pub(crate) fn account(entry: &Entry, secret: &[u8]) -> Vec<String> {
             entry.entropy
         ));
     }
-    let dropped = if entry.generic { "no finding" } else { "lowers to low" };
     let mut say = |holds: bool, what: &str, so: &str| {
         if holds {
             lines.push(format!("{what}: {so}"));
@@ -110,9 +163,10 @@ pub(crate) fn account(entry: &Entry, secret: &[u8]) -> Vec<String> {
         "an example of the provider's documentation",
         "no finding",
     );
-    say(reference(secret), "a template or a reference", dropped);
-    say(worded(secret), "a placeholder's word", dropped);
-    say(repeated(secret), "one character repeated", dropped);
+    let dropped = entry.generic && placeholder(secret);
+    for (holds, what) in doubts(entry, found) {
+        say(holds, what, if dropped { "no finding" } else { "lowers to low" });
+    }
     let at_most = if entry.generic { "no finding" } else { "at most medium" };
     say(sequential(secret), "a sequence of characters", at_most);
     if let Some(check) = entry.check {
@@ -210,10 +264,21 @@ fn aws_access_key(secret: &[u8]) -> bool {
     body[0] < b'Q' || account < 1_000_000_000_000
 }
 
+/// A form without a checksum: it can be refuted and not confirmed.
+fn shaped(fits: bool) -> Structure {
+    if fits { Structure::Possible } else { Structure::Refuted }
+}
+
+/// Base64 of 30 bytes: 40 characters, some of which are capitals.
+fn aws_secret_key(secret: &[u8]) -> bool {
+    secret.len() == 40 && secret.iter().any(u8::is_ascii_uppercase) && secret.iter().any(u8::is_ascii_lowercase)
+}
+
 /// A block whose body is base64: of a DER sequence or an OpenSSH key, confirmed; of anything else, possible.
 fn private_key(secret: &[u8]) -> Structure {
     let text = Zeroizing::new(unescaped(secret));
-    if contains(&text, b"ENCRYPTED") {
+    // A line of dots: a document that shows how a key looks.
+    if contains(&text, b"ENCRYPTED") || contains(&text, b"\n...") {
         return Structure::Refuted;
     }
     let body = Zeroizing::new(pem_body(&text));
@@ -235,7 +300,8 @@ fn random(secret: &[u8]) -> Structure {
     let letters = secret.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let number = letters == 0 && secret.len() < 30;
     let word = digits == 0 && secret.len() < 20;
-    if number || word || reference(secret) || worded(secret) || path(secret) || likeness::ordinary(secret) {
+    let reads = path(secret) || identifier(secret) || likeness::ordinary(secret);
+    if number || word || reads || reference(secret) || worded(secret) {
         Structure::Absent
     } else {
         Structure::Possible
@@ -246,6 +312,24 @@ fn random(secret: &[u8]) -> Structure {
 fn path(text: &[u8]) -> bool {
     let parts = || text.split(|b| *b == b'/');
     parts().count() >= 3 && parts().any(|part| part.len() >= 4 && likeness::ordinary(part))
+}
+
+/// Short parts with `_` between them, each of one case and with digits at one place only: `CFG80211_ADD_KEY2`.
+fn identifier(text: &[u8]) -> bool {
+    let part = |part: &[u8]| {
+        let letters = || part.iter().filter(|b| b.is_ascii_alphabetic());
+        let runs = part.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+        let one_case = letters().all(u8::is_ascii_uppercase) || letters().skip(1).all(u8::is_ascii_lowercase);
+        part.len() <= 14 && part.iter().all(u8::is_ascii_alphanumeric) && one_case && runs.count() <= 3
+    };
+    text.contains(&b'_') && text.split(|b| *b == b'_').all(part)
+}
+
+/// `8-4-4-4-12` hexadecimal digits (<https://www.rfc-editor.org/rfc/rfc9562>).
+fn uuid(text: &[u8]) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let parts = || text.split(|b| *b == b'-');
+    parts().map(<[u8]>::len).eq(lengths) && parts().flatten().all(u8::is_ascii_hexdigit)
 }
 
 /// Whether a value is the example of its provider's own documentation, which says so in capitals at its end.
@@ -403,7 +487,8 @@ fn worded(secret: &[u8]) -> bool {
     words.iter().any(|word| equals(&WORDS, word))
         || equals(&WORDS, &joined)
         || equals(&ALONE, &joined)
-        || (words.first().is_some_and(|word| matches!(word.as_str(), "your" | "my"))
+        || (words.len() > 1 && words[0].as_str() == "your")
+        || (words.first().is_some_and(|word| word.as_str() == "my")
             && words.len() > 1
             && words
                 .iter()
@@ -411,8 +496,57 @@ fn worded(secret: &[u8]) -> bool {
                 .all(|word| equals(&ALONE, word) || matches!(word.as_str(), "api" | "access")))
 }
 
+/// Several words or one long one, letters only, that speak of a password: `home-pass`, `badpassword`.
+fn own_name(secret: &[u8]) -> bool {
+    const NAMES: [&str; 8] = [
+        "key",
+        "pass",
+        "passphrase",
+        "passwd",
+        "password",
+        "pwd",
+        "secret",
+        "token",
+    ];
+    if secret
+        .iter()
+        .any(|b| !b.is_ascii_alphabetic() && !matches!(b, b'-' | b'_' | b'.' | b' '))
+    {
+        return false;
+    }
+    words(secret)
+        .iter()
+        .any(|word| NAMES.contains(&word.as_str()) || word.contains("password") || word.contains("passwd"))
+}
+
+/// Base64 of words, or of `user:password` whose password is a placeholder: `dXNlcjpwYXNzd29yZA==`.
+fn encoded_words(secret: &[u8]) -> bool {
+    let body = secret.trim_ascii_end();
+    let unpadded = body.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
+    let Ok(text) = STANDARD_NO_PAD.decode(&body[..unpadded]).map(Zeroizing::new) else {
+        return false;
+    };
+    let words = |text: &[u8]| own_name(text) || phrase(text);
+    match text.iter().position(|b| *b == b':') {
+        _ if !text.is_ascii() => false,
+        None => words(&text),
+        Some(colon) => {
+            let (user, password) = (&text[..colon], &text[colon + 1..]);
+            password.len() < 5 || user == password || placeholder(password) || words(password)
+        }
+    }
+}
+
+/// Two ordinary words or more with separators between them: `required|min:6`, `change-this-key-in-2024`.
+fn phrase(secret: &[u8]) -> bool {
+    let separated = secret
+        .iter()
+        .any(|b| matches!(b, b'-' | b'_' | b'.' | b':' | b'|' | b'/' | b' '));
+    separated && words(secret).iter().filter(|word| word.len() > 1).count() >= 2 && likeness::ordinary(secret)
+}
+
 /// The words of a text in lower case: split where letters end, digits begin, or camel case turns.
-fn words(secret: &[u8]) -> Vec<Zeroizing<String>> {
+pub(crate) fn words(secret: &[u8]) -> Vec<Zeroizing<String>> {
     let mut words = Vec::new();
     let mut word = Zeroizing::new(String::new());
     let mut last = 0u8;
@@ -524,6 +658,8 @@ mod tests {
         );
         assert_eq!(private_key(block(&"x".repeat(80)).as_bytes()), Structure::Refuted);
         assert_eq!(private_key(block("...").as_bytes()), Structure::Refuted);
+        let elided = format!("{}\n...\n{}", &body[..32], body.repeat(2));
+        assert_eq!(private_key(block(&elided).as_bytes()), Structure::Refuted);
         assert_eq!(private_key(b"-----"), Structure::Refuted);
     }
 

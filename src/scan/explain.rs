@@ -3,6 +3,7 @@
 //! For people who write rules or doubt a finding. Nothing here repeats the
 //! secret. Out of scope: decoded and packed texts, overlaps of rules (`Scanner`).
 
+use super::context::Found;
 use super::evidence;
 use super::rules::RuleSet;
 use crate::finding::Confidence;
@@ -46,11 +47,15 @@ pub fn explain(rules: &RuleSet, id: &str, text: &[u8]) -> Option<Vec<Explanation
         let secret = captures
             .get_group(expression.group)
             .map_or(whole.range(), |group| group.start..group.end);
-        let bytes = &text[secret.clone()];
+        let found = Found {
+            text,
+            whole: whole.range(),
+            secret: secret.clone(),
+        };
         places.push(Explanation {
             matched: whole.range(),
-            evidence: evidence::account(entry, bytes),
-            confidence: evidence::judge(entry, bytes).map(|(confidence, _)| confidence),
+            evidence: evidence::account(entry, &found),
+            confidence: evidence::judge(entry, &found).map(|verdict| verdict.confidence),
             secret,
         });
         at = whole.end().max(at + 1);

@@ -4,6 +4,7 @@
 //! of the shown line is replaced.
 
 use super::engine::Hit;
+use super::evidence::Structure;
 use super::rules::RuleSet;
 use crate::finding::Span;
 use std::ops::Range;
@@ -15,14 +16,16 @@ pub const MASK: &str = "[secret]";
 
 /// Sorts hits by place and drops those that overlap a stronger one.
 ///
-/// Stronger: confirmed by structure, then more confident, then of a rule for
-/// one provider, then more severe, then longer, then earlier in the rule set.
+/// Stronger: confirmed by structure; then a provider's own rule that refutes the
+/// value, since it knows the form better than a rule for any secret; then more
+/// confident, then of a rule for one provider, then more severe, then longer,
+/// then earlier in the rule set.
 pub(crate) fn resolve(rules: &RuleSet, mut hits: Vec<Hit>) -> Vec<Hit> {
     let entry = |hit: &Hit| &rules.entries()[usize::from(hit.rule)];
     let strength = |hit: &Hit| {
         let rule = entry(hit);
         (
-            hit.confirmed,
+            hit.structure == Structure::Confirmed,
             hit.confidence,
             !rule.generic,
             rule.severity,
@@ -35,7 +38,9 @@ pub(crate) fn resolve(rules: &RuleSet, mut hits: Vec<Hit>) -> Vec<Hit> {
         // The kept ones do not overlap each other, so only the last ones can reach into this one.
         let overlapping = kept.iter().rev().take_while(|k| k.span.end > hit.span.start).count();
         let rivals = &kept[kept.len() - overlapping..];
-        if rivals.iter().all(|rival| strength(&hit) > strength(rival)) {
+        let refutes = |one: &Hit, other: &Hit| one.structure == Structure::Refuted && entry(other).any_form();
+        let wins = |rival: &Hit| refutes(&hit, rival) || (!refutes(rival, &hit) && strength(&hit) > strength(rival));
+        if rivals.iter().all(wins) {
             kept.truncate(kept.len() - overlapping);
             kept.push(hit);
         }

@@ -70,6 +70,11 @@ impl Entry {
         }
     }
 
+    /// Whether the rule knows no form, only names and surroundings.
+    pub(crate) fn any_form(&self) -> bool {
+        self.generic || self.check == Some(Check::Random)
+    }
+
     /// The compiled expression; `None` if it cannot be compiled, which loading has excluded.
     pub(crate) fn expression(&self) -> Option<&Expression> {
         self.expression

@@ -18,9 +18,6 @@ pub(super) enum Fault {
     /// The caller asked for what would break the ledger.
     #[error("{0}")]
     Refused(String),
-    /// Another append came first, or an entry is no longer pending: nothing was changed.
-    #[error("another append came first")]
-    Lost,
     /// The schema is of a later program.
     #[error("its schema has version {found}, this program knows {known}")]
     Newer {
@@ -45,11 +42,16 @@ impl Fault {
         }
     }
 
+    /// Whether the schema refused what was to be written.
+    pub(super) fn is_constraint(&self) -> bool {
+        self.code() == "store-refused"
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::Sql(error) => sql_code(error),
             Self::Corrupt(_) => "store-corrupt",
-            Self::Refused(_) | Self::Lost => "store-refused",
+            Self::Refused(_) => "store-refused",
             Self::Newer { .. } => "store-newer-than-program",
         }
     }

@@ -1,14 +1,14 @@
 //! Between the port's types and columns: every conversion checked, in both directions.
 
 use super::fault::Fault;
-use crate::port::{DecisionRecord, EntryRecord, EntryState};
+use crate::port::{DecisionRecord, Document, EntryRecord, EntryState};
 use crate::push::{Oid, RefUpdate, Timestamp};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite};
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 
 /// A count or index as a column's value.
 pub(super) fn integer(value: u64) -> Result<i64, Fault> {
@@ -124,16 +124,64 @@ const SMALL: usize = 4096;
 /// Begins a document that is stored as it is; no zlib stream begins so.
 const PLAIN: u8 = 0;
 
-/// Deflates what is to be stored, unless it is small. The fastest level: the hook waits for it.
-pub(super) fn deflate(data: &[u8]) -> Result<Vec<u8>, Fault> {
-    if data.len() < SMALL {
-        return Ok([&[PLAIN], data].concat());
+/// Deflates what is to be stored, unless it is small; with its length. The fastest level: the hook waits for it.
+pub(super) fn deflate(document: &impl Document) -> Result<(Vec<u8>, u64), Fault> {
+    let pack = || {
+        let mut packer = BufWriter::with_capacity(SMALL, Packer::new());
+        document.write_to(&mut packer)?;
+        packer.into_inner()?.finish()
+    };
+    pack().map_err(|error: std::io::Error| Fault::Refused(format!("it cannot be deflated: {error}")))
+}
+
+/// Takes a document piece by piece, and holds of it only what is to be stored.
+struct Packer {
+    length: u64,
+    packed: Packed,
+}
+
+enum Packed {
+    Plain(Vec<u8>),
+    Deflating(ZlibEncoder<Vec<u8>>),
+}
+
+impl Packer {
+    fn new() -> Self {
+        Self {
+            length: 0,
+            packed: Packed::Plain(vec![PLAIN]),
+        }
     }
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(data.len() / 3 + 64), Compression::fast());
-    encoder
-        .write_all(data)
-        .and_then(|()| encoder.finish())
-        .map_err(|error| Fault::Refused(format!("it cannot be deflated: {error}")))
+
+    fn finish(self) -> std::io::Result<(Vec<u8>, u64)> {
+        let packed = match self.packed {
+            Packed::Plain(plain) => plain,
+            Packed::Deflating(encoder) => encoder.finish()?,
+        };
+        Ok((packed, self.length))
+    }
+}
+
+impl Write for Packer {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        self.length += piece.len() as u64;
+        match &mut self.packed {
+            Packed::Deflating(encoder) => encoder.write_all(piece)?,
+            Packed::Plain(plain) => {
+                plain.extend_from_slice(piece);
+                if self.length >= SMALL as u64 {
+                    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+                    encoder.write_all(&plain[1..])?;
+                    self.packed = Packed::Deflating(encoder);
+                }
+            }
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Inflates what was stored: exactly `len` bytes, so that a damaged row cannot fill the memory.
@@ -168,8 +216,8 @@ mod tests {
             data in prop_oneof![any::<Vec<u8>>(), proptest::collection::vec(any::<u8>(), SMALL..SMALL + 100)],
             off in 1u64..9,
         ) {
-            let stored = deflate(&data).unwrap();
-            let len = data.len() as u64;
+            let (stored, len) = deflate(&data).unwrap();
+            prop_assert_eq!(len, data.len() as u64);
             prop_assert_eq!(inflate(&stored, len).unwrap(), data);
             prop_assert!(inflate(&stored, len + off).is_err());
             prop_assert!(len < off || inflate(&stored, len - off).is_err());

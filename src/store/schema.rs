@@ -77,11 +77,22 @@ async fn take_steps(sql: &mut SqliteConnection, steps: &[&'static str]) -> Resul
     Ok(())
 }
 
+/// Two statements that give the file's application id and schema version.
+macro_rules! select_header {
+    () => {
+        "PRAGMA application_id; PRAGMA user_version"
+    };
+}
+pub(super) use select_header;
+
+/// The header of a file that has had all steps.
+pub(super) fn current(steps: &[&str]) -> Result<(i64, i64), Fault> {
+    Ok((APPLICATION_ID, known(steps)?))
+}
+
 /// Application id and schema version, in one round trip.
 async fn header(sql: &mut SqliteConnection) -> Result<(i64, i64), Fault> {
-    let rows = sqlx::query("PRAGMA application_id; PRAGMA user_version")
-        .fetch_all(sql)
-        .await?;
+    let rows = sqlx::query(select_header!()).fetch_all(sql).await?;
     match rows.as_slice() {
         [application, version] => Ok((application.try_get(0)?, version.try_get(0)?)),
         _ => Err(Fault::Corrupt("its header cannot be read".to_owned())),

@@ -1,5 +1,6 @@
 //! What may be lost without loss of evidence: verdict cache, second opinions, tasks.
 
+use super::batch::Batch;
 use super::fault::Fault;
 use super::log::json;
 use super::row::column;
@@ -8,23 +9,21 @@ use crate::push::Oid;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-/// Notes commits as scanned clean; one round trip for any number of them.
-pub(super) async fn insert_scanned(sql: &mut SqliteConnection, commits: &[Oid], rule_set: &str) -> Result<(), Fault> {
-    const INSERT: &str = "INSERT INTO rule_set (digest) VALUES (?1) ON CONFLICT DO NOTHING; \
-         INSERT INTO scanned_commit (rule_set, oid) \
-         SELECT r.id, unhex(c.value) FROM json_each(?2) c, rule_set r WHERE r.digest = ?1 ON CONFLICT DO NOTHING";
+/// Notes commits as scanned clean.
+pub(super) fn insert_scanned(batch: &mut Batch, commits: &[Oid], rule_set: &str) {
     if commits.is_empty() {
-        return Ok(());
+        return;
     }
     let mut sorted = commits.to_vec();
     // In the table's order, each page is written once.
     sorted.sort_unstable();
-    sqlx::query(INSERT)
-        .bind(rule_set)
-        .bind(hex_list(&sorted))
-        .execute(sql)
-        .await?;
-    Ok(())
+    let set = batch.statement("INSERT INTO rule_set (digest) VALUES (");
+    set.push_bind(rule_set).push(") ON CONFLICT DO NOTHING");
+    let list =
+        batch.statement("INSERT INTO scanned_commit (rule_set, oid) SELECT r.id, unhex(c.value) FROM json_each(");
+    list.push_bind(hex_list(&sorted))
+        .push(") c, rule_set r WHERE r.digest = ");
+    list.push_bind(rule_set).push(" ON CONFLICT DO NOTHING");
 }
 
 /// Which of the commits are noted, in the order given. One row comes back, whatever the number.
@@ -67,12 +66,10 @@ fn hex_list(commits: &[Oid]) -> String {
     list
 }
 
-pub(super) async fn insert_tasks(sql: &mut SqliteConnection, tasks: &[Task]) -> Result<(), Fault> {
+pub(super) fn insert_tasks(batch: &mut Batch, tasks: &[Task]) -> Result<(), Fault> {
     for task in tasks {
-        sqlx::query("INSERT INTO task (body) VALUES (?1)")
-            .bind(json(task)?)
-            .execute(&mut *sql)
-            .await?;
+        let insert = batch.statement("INSERT INTO task (body) VALUES (");
+        insert.push_bind(json(task)?).push(")");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::decision::{Accepted, Waived};
 use crate::facts::{Fact, Facts, SignatureFact, SignatureState, UpdateFact};
 use crate::guarantee::Guarantee;
 use crate::port::{
-    Append, EntryRecord, EntryState, Outage, PublishedEntry, ReopenRecord, Signer, Store, Task, WaiverRecord,
+    Append, EntryRecord, EntryState, Outage, PublishedEntry, ReopenRecord, Signer, Store, Task, Tip, WaiverRecord,
 };
 use crate::push::Oid;
 use crate::tlog::{self, Checkpoint, Head};
@@ -58,7 +58,8 @@ pub(super) async fn publish_with<S: Store, G: Signer>(
     let mut todo = entries;
     todo.retain(|entry| entry.state == EntryState::Pending);
     for _ in 0..ATTEMPTS {
-        let head = store.head().await?;
+        let tip = store.tip().await?;
+        let head = &tip.head;
         let mut append = Append::default();
         match lead(head.size).await? {
             Lead::Event(leaf, record) => {
@@ -72,8 +73,8 @@ pub(super) async fn publish_with<S: Store, G: Signer>(
             Lead::None if !todo.is_empty() => {}
             Lead::None | Lead::Stop => return Ok(Vec::new()),
         }
-        add_entries(store, signer, gate, &head, &todo, &mut append).await?;
-        extend(store, signer, gate, &head, &mut append).await?;
+        add_entries(store, signer, gate, &tip, &todo, &mut append).await?;
+        extend(signer, gate, &tip, &mut append)?;
         if store.append(head.size, &append).await? {
             return Ok(append.published);
         }
@@ -96,13 +97,12 @@ async fn add_entries<S: Store, G: Signer>(
     store: &S,
     signer: &G,
     gate: &Gate,
-    head: &Head,
+    tip: &Tip,
     entries: &[EntryRecord],
     append: &mut Append,
 ) -> Result<(), Outage> {
-    let first_status = store.next_status_index().await?;
     let mut sources = BTreeMap::new();
-    for (entry, status_index) in entries.iter().zip(first_status..) {
+    for (entry, status_index) in entries.iter().zip(tip.next_status_index..) {
         if !sources.contains_key(&entry.push_id) {
             sources.insert(&entry.push_id, Source::load(store, &entry.push_id).await?);
         }
@@ -115,7 +115,7 @@ async fn add_entries<S: Store, G: Signer>(
         }
         append.published.push(PublishedEntry {
             id: entry.id.clone(),
-            log_index: head.size + append.leaves.len() as u64 - 1,
+            log_index: tip.head.size + append.leaves.len() as u64 - 1,
             status_index,
             provenance: signed.provenance,
             vsa: signed.vsa,
@@ -125,21 +125,15 @@ async fn add_entries<S: Store, G: Signer>(
 }
 
 /// Works out the new nodes and the new head of an append from its leaves, and signs the checkpoint.
-async fn extend<S: Store, G: Signer>(
-    store: &S,
-    signer: &G,
-    gate: &Gate,
-    head: &Head,
-    append: &mut Append,
-) -> Result<(), Outage> {
-    let edge = store.nodes(&tlog::right_edge(head.size)).await?;
-    if head.size > 0 && tlog::root(&edge) != head.root {
+fn extend<G: Signer>(signer: &G, gate: &Gate, tip: &Tip, append: &mut Append) -> Result<(), Outage> {
+    let Tip { head, edge, .. } = tip;
+    if head.size > 0 && tlog::root(edge) != head.root {
         return Err(corrupt(
             "the log's head",
             "its root does not follow from the stored hashes",
         ));
     }
-    let grown = tlog::append(head.size, &edge, &append.leaves).ok_or_else(|| {
+    let grown = tlog::append(head.size, edge, &append.leaves).ok_or_else(|| {
         corrupt(
             "the log's right edge",
             "it has not the number of hashes that its size needs",

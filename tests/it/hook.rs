@@ -7,7 +7,7 @@
 mod openpgp;
 mod outage;
 
-use crate::support::{Gate, Signing, WorkTree, token};
+use crate::support::{Gate, LYCHGATE, Run, Signing, WorkTree, token};
 
 /// A gate with one signed commit on `main`, and a work tree that has it.
 fn begin(gate: &Gate) -> WorkTree<'_> {
@@ -45,6 +45,57 @@ fn a_protected_ref_moves_by_a_push_only() {
     assert_eq!(gate.tip("refs/tags/v9"), None);
     gate.git(&["update-ref", "refs/heads/topic", &main]).ok();
     gate.git(&["branch", "-D", "topic"]).ok();
+}
+
+#[test]
+fn a_pass_lets_its_own_push_make_the_moves_that_it_names() {
+    let gate = Gate::new();
+    let dev = begin(&gate);
+    let main = gate.tip("refs/heads/main").unwrap();
+    let (there, elsewhere) = (dev.commit("next", "1\n", Signing::Ssh), "b".repeat(40));
+    gate.scratch.settled(&gate.bare);
+    // It goes by the name that the gate knows the mover of refs by.
+    let text = format!(
+        "#!/bin/bash\nset -- $1 $2 $(cut -d' ' -f22 /proc/$$/stat)\n\
+         boot=$(cat /proc/sys/kernel/random/boot_id); owner=\"$boot $$ $3\"\n\
+         [ $1 = own ] || owner=\"$boot 1 $3\"\nmkdir -p lychgate/passes\n\
+         printf '%s\\n{main} {there} refs/heads/main\\n' \"$owner\" > lychgate/passes/$$-$3\n\
+         printf '{main} %s refs/heads/main\\n{main} %s HEAD\\n' $2 $2 | \
+         GIT_DIR=. {LYCHGATE} hook reference-transaction prepared\n"
+    );
+    let mover = gate.scratch.script("receive-pack", &text);
+    let moves = |owner: &str, new: &str| {
+        let mut command = gate.scratch.command(&mover);
+        Run::of(command.current_dir(&gate.bare).args([owner, new]))
+    };
+    moves("own", &there).ok();
+    moves("own", &elsewhere).refused("error[not-through-the-gate]");
+    moves("other", &there).refused("error[not-through-the-gate]");
+    gate.ask(&["settle"]).ok();
+    assert_eq!(
+        std::fs::read_dir(gate.home("passes")).unwrap().count(),
+        0,
+        "they are over"
+    );
+}
+
+#[test]
+fn a_lock_that_a_killed_git_left_on_the_notes_goes_once_it_is_old() {
+    let gate = Gate::new();
+    let dev = begin(&gate);
+    gate.scratch.settled(&gate.bare);
+    let lock = gate.bare.join("refs/notes/commits.lock");
+    let file = std::fs::File::create(&lock).unwrap();
+    let next = dev.commit("next", "1\n", Signing::Ssh);
+    dev.push(&["main"]).ok();
+    gate.scratch.settled(&gate.bare);
+    gate.git(&["notes", "show", &next]).refused("no note found");
+    assert!(lock.exists(), "whose it is, nobody can tell yet");
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    file.set_modified(old).unwrap();
+    gate.ask(&["settle"]).ok();
+    assert!(gate.git(&["notes", "show", &next]).ok().contains("dsseEnvelope"));
+    assert!(!lock.exists());
 }
 
 #[test]

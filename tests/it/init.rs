@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -511,6 +511,16 @@ fn what_others_could_change_is_found() {
     }
     set_mode(&site.bare.join("lychgate"), 0o755);
     site.warns("permissions");
+    set_mode(&site.bare.join("lychgate"), 0o700);
+    for name in ["hooks/reference-transaction", "lychgate/ledger.db"] {
+        let path = site.bare.join(name);
+        let own = fs::metadata(&path).unwrap().uid();
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(&path, Some(own + 12_345), None).is_ok() {
+            site.problems(&["permissions"]);
+            std::os::unix::fs::chown(&path, Some(own), None).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -51,7 +51,6 @@ fn good_openpgp_keys_of_each_kind() {
         assert_eq!(fact.key, Some(fpr));
         assert_eq!(fact.principal.as_deref(), Some(algorithm));
         assert_eq!(fact.emails, [format!("{algorithm}@example.com")]);
-        assert!(fact.first_use);
     }
 }
 
@@ -267,7 +266,7 @@ fn our_revocation_counts_from_its_time_or_always() {
     assert!(kit.trust_gpg(&fpr, "a").replaced);
     assert_eq!(received(RECEIVED), SignatureState::Revoked);
     assert_eq!(
-        kit.keyring().list(at(RECEIVED)).unwrap()[0].unusable.as_deref(),
+        kit.keyring().list(at(RECEIVED)).unwrap().0[0].unusable.as_deref(),
         Some("revoked")
     );
 }
@@ -284,7 +283,7 @@ fn a_removed_key_is_unknown() {
     assert_eq!(judged(), SignatureState::Good);
     kit.keyring().remove(&fpr).unwrap();
     assert_eq!(judged(), SignatureState::UnknownKey);
-    assert!(kit.keyring().list(at(RECEIVED)).unwrap().is_empty());
+    assert!(kit.keyring().list(at(RECEIVED)).unwrap().0.is_empty());
     assert!(kit.keyring().remove(&fpr).is_err());
     kit.trust_gpg(&fpr, "a");
     assert_eq!(judged(), SignatureState::Good);

@@ -30,11 +30,12 @@ const IMPURE: [&str; 12] = [
 ];
 
 /// A vendor's crate, and the only modules that may know it.
-const VENDORS: [(&str, &[&str]); 8] = [
+const VENDORS: [(&str, &[&str]); 9] = [
     ("axum", &["server"]),
     ("gix", &["git"]),
     ("git2", &["mirror"]),
     ("gpgme", &["keyring"]),
+    ("libdeflater", &["git"]),
     ("octocrab", &["forges"]),
     ("sequoia_openpgp", &["keyring"]),
     ("ssh_key", &["keyring"]),

@@ -59,6 +59,8 @@ fn waivers(gate: &Gate, which: &str) -> Vec<Value> {
 fn statements(gate: &Gate, commit: &str) -> [Value; 2] {
     use base64::Engine;
     use lychgate::port::Store;
+    // It is published in the background, after the push.
+    gate.scratch.settled(&gate.bare);
     let entry = wait(async {
         let store = lychgate::store::SqliteStore::open(&gate.home("ledger.db"))
             .await

@@ -6,7 +6,7 @@ use lychgate::attest::{Action, PublicKey, Reason, SelectorKind};
 use lychgate::facts::{Ancestry, CommitFact, Fact, Facts, ScanFact, SignatureFact, SignatureState, UpdateFact};
 use lychgate::guarantee::{Control, Guarantee};
 use lychgate::port::{
-    Append, DecisionRecord, EntryRecord, EntryState, Outage, ReopenRecord, Signer, Store, Task, WaiverRecord,
+    Append, DecisionRecord, Document, EntryRecord, EntryState, Outage, ReopenRecord, Signer, Store, Task, WaiverRecord,
 };
 use lychgate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
 use lychgate::signer::FileSigner;
@@ -125,9 +125,28 @@ impl State {
 }
 
 impl Store for MemoryStore {
-    async fn record(&self, d: &DecisionRecord, p: &[EntryRecord], _: &[Oid], _: &str) -> Result<(), Outage> {
+    async fn record<D: Document>(
+        &self,
+        d: &DecisionRecord<D>,
+        p: &[EntryRecord],
+        _: &[Oid],
+        _: &str,
+    ) -> Result<(), Outage> {
+        let held = |document: &D| {
+            let mut bytes = Vec::new();
+            document.write_to(&mut bytes).unwrap();
+            bytes
+        };
+        let record = DecisionRecord {
+            push_id: d.push_id.clone(),
+            received_at: d.received_at,
+            allowed: d.allowed,
+            policy: d.policy.clone(),
+            facts: held(&d.facts),
+            decision: held(&d.decision),
+        };
         self.call(|s| {
-            s.decisions.insert(d.push_id.clone(), d.clone());
+            s.decisions.insert(record.push_id.clone(), record);
             s.entries.extend(p.iter().cloned());
         })
     }

@@ -6,6 +6,7 @@ use crate::baseline;
 use crate::gitleaks::{self, Allow, Config, Ignored};
 use crate::report::Report;
 use crate::rule::Rule;
+use crate::scan::source::RuleError;
 use crate::scan::{FingerprintKey, RuleSet, source};
 use std::collections::HashSet;
 use std::path::Path;
@@ -174,14 +175,17 @@ pub(in crate::cmd) fn rule_files(folder: &Path) -> Result<Vec<(String, String)>,
 
 /// A set of rule files.
 pub(in crate::cmd) fn rule_set(files: &[(&str, &str)]) -> Result<RuleSet, CommandError> {
-    RuleSet::parse(files).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        CommandError::usage(
-            "rules-not-valid",
-            lines.join("\n"),
-            "mend the rule files and scan again",
-        )
-    })
+    RuleSet::parse(files).map_err(|errors| not_valid(&errors))
+}
+
+/// What is wrong with rule files, every error on a line.
+pub(in crate::cmd) fn not_valid(errors: &[RuleError]) -> CommandError {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    CommandError::usage(
+        "rules-not-valid",
+        lines.join("\n"),
+        "mend the rule files and scan again",
+    )
 }
 
 /// The key in a file.

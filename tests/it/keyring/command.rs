@@ -82,7 +82,35 @@ fn keys_are_added_listed_revoked_and_removed() {
     let spaced = format!("{} {}", &fpr[..20], &fpr[20..]).to_lowercase();
     keys(&kit, &["remove", &spaced]).unwrap();
     assert_eq!(judged(RECEIVED), SignatureState::UnknownKey);
-    assert_eq!(keyring.list(at(RECEIVED)).unwrap().len(), 2);
+    assert_eq!(keyring.list(at(RECEIVED)).unwrap().0.len(), 2);
+}
+
+#[test]
+fn a_key_that_cannot_be_read_hides_no_other() {
+    let kit = installed();
+    let fpr = kit.gpg_key(RECEIVED - YEAR, "a@example.com", "ed25519", "never");
+    kit.run(
+        "gpg",
+        &["--batch", "--armor", "--output", "a.asc", "--export", &fpr],
+        b"",
+    );
+    kit.ssh_key("b", &["ed25519"]);
+    let file = |name: &str| kit.path(name).to_str().unwrap().to_owned();
+    keys(&kit, &["add", &file("a.asc"), "--account", "alice"]).unwrap();
+    keys(
+        &kit,
+        &["add", &file("b.pub"), "--account", "bob", "--email", "b@example.com"],
+    )
+    .unwrap();
+    let keyring = repository_keyring(&kit);
+    let path = kit.path(&format!("r.git/lychgate/keyring/openpgp/{fpr}.pgp"));
+    assert!(path.exists());
+    fs::write(&path, "spoiled").unwrap();
+    let (keys_left, unread) = keyring.list(at(RECEIVED)).unwrap();
+    assert_eq!((keys_left.len(), unread.len()), (1, 1));
+    assert_eq!(unread[0].code, "keyring-unreadable");
+    assert!(unread[0].what.contains(&fpr), "{}", unread[0].what);
+    assert_eq!(keys(&kit, &["list"]).unwrap_err().exit_code(), 3);
 }
 
 #[test]
@@ -92,7 +120,7 @@ fn the_list_says_who_may_sign_and_why_not() {
     let expired = kit.gpg_key(RECEIVED - 2 * YEAR, "a@example.com", "ed25519", "1y");
     let added = kit.trust_gpg(&expired, "alice");
     kit.trust_ssh(&kit.ssh_key("b", &["ed25519"]), &bound("bob"));
-    let mut listed = keyring.list(at(RECEIVED)).unwrap();
+    let mut listed = keyring.list(at(RECEIVED)).unwrap().0;
     for key in &mut listed {
         key.fingerprint = "FINGERPRINT".to_owned();
     }
@@ -182,7 +210,7 @@ fn what_is_not_one_public_key_is_refused() {
         ..bound("a")
     };
     assert_eq!(refused(&kit, &kit.gpg_export(&fpr), &authority), "not-an-ssh-key");
-    assert!(kit.keyring().list(at(RECEIVED)).unwrap().is_empty());
+    assert!(kit.keyring().list(at(RECEIVED)).unwrap().0.is_empty());
     let gnupg = kit.path("keyring/gnupg");
     let listed = kit.run(
         "gpg",

@@ -1,6 +1,6 @@
 //! The second opinion by gpgme: agreement, disagreement, and when it cannot be had.
 
-use super::kit::{Kit, RECEIVED, YEAR, at, bound, commit_text, judge};
+use super::kit::{Kit, RECEIVED, YEAR, at, bound, commit_text};
 use lychgate::keyring::FolderKeyring;
 use lychgate::object::SignatureFormat;
 use lychgate::port::{Keyring, Outage, Signed};
@@ -16,7 +16,7 @@ fn opinion(keyring: &FolderKeyring, armor: &str, payload: &str, format: Signatur
 }
 
 #[test]
-fn gpgme_agrees_and_then_it_is_no_first_use() {
+fn gpgme_agrees_about_primary_keys_and_subkeys() {
     let kit = Kit::new();
     let fpr = kit.gpg_key(RECEIVED - YEAR, "a@example.com", "ed25519", "never");
     let subkey = kit.gpg_subkey(RECEIVED - YEAR, &fpr, "ed25519", "sign", "never");
@@ -28,10 +28,6 @@ fn gpgme_agrees_and_then_it_is_no_first_use() {
         assert!(opinion(&keyring, &armor, &payload, SignatureFormat::Openpgp).unwrap());
         assert!(!opinion(&keyring, &armor, "other", SignatureFormat::Openpgp).unwrap());
     }
-    let armor = kit.gpg_sign(&fpr, RECEIVED, payload.as_bytes(), &[]);
-    assert!(judge(&keyring, &armor, payload.as_bytes(), RECEIVED, RECEIVED).first_use);
-    kit.keyring().confirm(&fpr).unwrap();
-    assert!(!judge(&keyring, &armor, payload.as_bytes(), RECEIVED, RECEIVED).first_use);
 }
 
 #[test]

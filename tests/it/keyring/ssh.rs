@@ -36,7 +36,6 @@ fn good_ssh_keys_of_each_kind() {
         assert_eq!(fact.key, Some(added.key.fingerprint));
         assert_eq!(fact.principal.as_deref(), Some(name));
         assert_eq!(fact.emails, [format!("{name}@example.com")]);
-        assert!(!fact.first_use);
     }
 }
 

@@ -239,6 +239,7 @@ fn permissions(git_dir: &Path, home: &Home) -> Vec<Item> {
             items.push(warning(name, detail, format!("chmod 700 {shown}")));
         }
     }
+    items.extend(owners(git_dir, home));
     if items.is_empty() {
         items.push(ok(
             name,
@@ -246,6 +247,34 @@ fn permissions(git_dir: &Path, home: &Home) -> Vec<Item> {
         ));
     }
     items
+}
+
+/// What belongs to another account than the repository does, root apart, that account can change. What is missing is
+/// told elsewhere.
+fn owners(git_dir: &Path, home: &Home) -> Vec<Item> {
+    let owner = |path: &Path| fs::metadata(path).map(|meta| meta.uid()).ok();
+    let Some(expected) = owner(git_dir) else {
+        return Vec::new();
+    };
+    let hooks = git_dir.join("hooks");
+    let files = HOOKS.iter().map(|hook| hooks.join(hook)).chain([
+        hooks.clone(),
+        git_dir.join("config"),
+        home.dir.clone(),
+        home.policy(),
+        home.settings(),
+        home.ledger(),
+        home.keyring(),
+        home.attestation_key(),
+        home.fingerprint_key(),
+    ]);
+    let foreign = files.filter_map(|path| {
+        let uid = owner(&path).filter(|uid| *uid != expected && *uid != 0)?;
+        let shown = path.display();
+        let detail = format!("{shown} belongs to account {uid}, the repository to account {expected}");
+        Some(problem("permissions", detail, format!("chown {expected} {shown}")))
+    });
+    foreign.collect()
 }
 
 /// Other object stores: their objects count as present, so they must be as well kept as this one.

@@ -3,6 +3,8 @@
 pub mod actor;
 pub mod check;
 pub mod error;
+#[cfg(feature = "bot")]
+pub mod forge;
 pub mod git;
 pub mod home;
 pub mod hook;
@@ -64,6 +66,9 @@ enum Command {
     Log(log::LogArgs),
     /// Finish what pushes left to do: recovery, second opinions, notes. Each push starts it.
     Settle(settle::SettleArgs),
+    /// Compare what forges enforce with the policy, and make them enforce it.
+    #[cfg(feature = "bot")]
+    Forge(forge::ForgeArgs),
     /// Serve forges: the same verdict on every pull request.
     #[cfg(feature = "bot")]
     Serve(serve::ServeArgs),
@@ -141,6 +146,8 @@ fn dispatch(arguments: Vec<String>, out: &mut Output) -> Result<Outcome, Command
         Command::Keys(args) => keys::run(&args, now, out),
         Command::Log(args) => log::run(&args, now, out),
         Command::Settle(args) => settle::run(&args, now, out),
+        #[cfg(feature = "bot")]
+        Command::Forge(args) => forge::run(&args, out),
         #[cfg(feature = "bot")]
         Command::Serve(args) => serve::run(&args, out),
         #[cfg(feature = "bot")]

@@ -21,6 +21,7 @@ pub use settings::Settings;
 
 use crate::finding::{Confidence, PolicyLine, Severity};
 use crate::forge::Permission;
+use crate::forge::guard::Wanted;
 use crate::push::{RefName, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,8 @@ pub struct RefRule {
     pub committer_is_signer: Lined<bool>,
     /// Whether the signing key's principal must be the account that pushes.
     pub pusher_is_signer: Lined<bool>,
+    /// Approvals by others than its author that a forge must demand of a change; what a hook sees has none.
+    pub approvals: Lined<u32>,
 }
 
 /// A finding that the server allows: by its keyed fingerprint, with a reason and an end.
@@ -225,6 +228,16 @@ impl Policy {
     /// The rules whose pattern matches the ref. Empty: the ref is not protected.
     pub fn rules_for<'a>(&'a self, name: &'a RefName) -> impl Iterator<Item = &'a RefRule> {
         self.refs.iter().filter(move |rule| rule.pattern.value.matches(name))
+    }
+
+    /// What a forge must enforce on the ref, so that our word about it holds; `None`: the ref is not protected.
+    pub fn wants_of_forge(&self, name: &RefName) -> Option<Wanted> {
+        let rules: Vec<&RefRule> = self.rules_for(name).collect();
+        (!rules.is_empty()).then(|| Wanted {
+            deletion_blocked: rules.iter().any(|rule| !rule.delete.value),
+            force_push_blocked: rules.iter().any(|rule| !rule.non_fast_forward.value),
+            approvals: rules.iter().map(|rule| rule.approvals.value).max().unwrap_or(0),
+        })
     }
 
     /// Whether any rule protects the ref.

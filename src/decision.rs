@@ -7,6 +7,7 @@ use crate::check;
 use crate::config::Policy;
 use crate::facts::{Fact, Facts, UpdateFact};
 use crate::finding::{Cause, Code, Finding, Place};
+use crate::forge::guard::{LandedChange, Landing};
 use crate::guarantee::{Control, Guarantee};
 use crate::push::{Oid, RefUpdate, Timestamp, UpdateKind};
 use crate::waiver::{self, Standing, Waiver};
@@ -257,15 +258,22 @@ fn guarantees(policy: &Policy, facts: &Facts, fact: &UpdateFact, waivers: &[Waiv
 /// The sentence by which a control is established for this revision; `None` if it does not hold.
 fn evidence(policy: &Policy, facts: &Facts, fact: &UpdateFact, control: Control) -> Option<String> {
     let rules: Vec<_> = policy.rules_for(&fact.update.name).collect();
+    let landing = facts.landing.as_ref();
     match control {
         Control::HistoryKept => {
             let keeps = rules.iter().any(|r| !r.non_fast_forward.value) && rules.iter().any(|r| !r.delete.value);
-            keeps.then(|| "no rule lets the ref lose history or be deleted".to_owned())
+            let kept = |l: &Landing| l.protection.deletion_blocked && l.protection.force_push_blocked;
+            let by = landing.map_or("rule", |_| "rule, ours or the forge's,");
+            (keeps && landing.is_none_or(kept)).then(|| format!("no {by} lets the ref lose history or be deleted"))
         }
         Control::RefProtected => {
             let actor = &facts.push.actor;
-            (!rules.is_empty()).then(|| format!("moved by {}, whom the server authenticated", actor.name))
+            let guarded = |l: &Landing| l.by.is_some() && l.by_the_rules();
+            (!rules.is_empty() && landing.is_none_or(guarded))
+                .then(|| format!("moved by {}, whom the server authenticated", actor.name))
         }
+        Control::Reviewed => landing.and_then(reviewed),
+        Control::ChecksPassed => landing.and_then(checks_passed),
         Control::Signed => rules.iter().any(|r| r.require_signed.value).then(|| {
             let count = check::commits(facts, fact).len();
             format!("{count} new commits, each with a good signature at receive time")
@@ -278,6 +286,35 @@ fn evidence(policy: &Policy, facts: &Facts, fact: &UpdateFact, control: Control)
             _ => None,
         },
     }
+}
+
+/// Only what the forge demands is a control: an approval that nobody had to give may be missing next time.
+fn reviewed(landing: &Landing) -> Option<String> {
+    let demanded = landing.protection.approvals > 0 && landing.each(|change| !change.approved_by.is_empty());
+    let one = |change: &LandedChange| {
+        format!(
+            "change {} by {}, approved by {}",
+            change.number,
+            change.author,
+            change.approved_by.join(" and ")
+        )
+    };
+    demanded.then(|| landing.changes.iter().map(one).collect::<Vec<_>>().join("; "))
+}
+
+fn checks_passed(landing: &Landing) -> Option<String> {
+    let names: Vec<&str> = landing
+        .protection
+        .checks
+        .iter()
+        .map(|check| check.name.as_str())
+        .collect();
+    let all = |change: &LandedChange| {
+        names
+            .iter()
+            .all(|name| change.passed.iter().any(|passed| passed == name))
+    };
+    (!names.is_empty() && landing.each(all)).then(|| format!("{} had passed on each change", names.join(", ")))
 }
 
 /// Continues a control from the previous revision of the ref, or starts it here.

@@ -4,6 +4,7 @@
 //! Produced by `pipeline` from the ports; consumed by `check` and `decision`.
 
 use crate::finding::{Confidence, Place, Severity};
+use crate::forge::guard::Landing;
 use crate::guarantee::Guarantee;
 use crate::push::{Oid, Push, RefUpdate, Timestamp};
 use crate::waiver::Waiver;
@@ -200,6 +201,9 @@ pub struct Facts {
     pub updates: Vec<UpdateFact>,
     /// The scan of every new object.
     pub scan: Fact<ScanFact>,
+    /// What a forge says about how it landed there; `None`: the server that ran our hook enforces by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing: Option<Landing>,
     /// The waivers that are about findings of this push, whether or not they have effect. Looked up only where
     /// something denies, so that no other push pays for it.
     #[serde(default = "no_waivers", skip_serializing_if = "is_no_waivers")]

@@ -10,6 +10,10 @@
 pub mod answer;
 #[cfg(feature = "bot")]
 pub mod change;
+#[cfg(feature = "bot")]
+pub mod landed;
+#[cfg(feature = "bot")]
+pub mod onboarding;
 pub mod remedy;
 mod waiver;
 mod wrap;

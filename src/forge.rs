@@ -4,6 +4,8 @@
 //! scope: webhooks' bytes and API calls (`forge` adapters), order and retries
 //! (`pipeline::lane`), the words (`feedback`).
 
+pub mod guard;
+
 use crate::push::{Oid, RefName, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +145,14 @@ pub enum ForgeEvent {
         old: Oid,
         /// To where.
         new: Oid,
+        /// Who pushed, if the forge says so.
+        #[serde(default)]
+        by: Option<String>,
+    },
+    /// The bot was installed: report what would be held up, and what is missing.
+    Installed {
+        /// Where.
+        repo: ForgeRepo,
     },
     /// Installation, protection or rules changed: sweep the repository.
     SettingsChanged {
@@ -166,7 +176,8 @@ impl ForgeEvent {
             | Self::Command { repo, .. }
             | Self::Pressed { repo, .. }
             | Self::QueueChecked { repo, .. }
-            | Self::Pushed { repo, .. } => Some(repo),
+            | Self::Pushed { repo, .. }
+            | Self::Installed { repo } => Some(repo),
             Self::SettingsChanged { repo } => repo.as_ref(),
             Self::Ignored { .. } => None,
         }
@@ -194,7 +205,9 @@ impl ForgeEvent {
             Self::RecheckAsked { repo, head, .. } => change_lane(repo, None, *head),
             Self::QueueChecked { repo, head, .. } => change_lane(repo, None, Some(*head)),
             Self::Pushed { repo, name, .. } => format!("{}/{}/push/{name}", repo.forge, repo.id),
-            Self::SettingsChanged { repo: Some(repo) } => format!("{}/{}/settings", repo.forge, repo.id),
+            Self::Installed { repo } | Self::SettingsChanged { repo: Some(repo) } => {
+                format!("{}/{}/settings", repo.forge, repo.id)
+            }
             Self::SettingsChanged { repo: None } | Self::Ignored { .. } => format!("{forge}/settings"),
         }
     }
@@ -239,6 +252,8 @@ pub enum CheckState {
     Failure,
     /// We failed: not a verdict.
     Error,
+    /// It may not, and nothing is held up by that: the repository is in report-only mode, or this only tells.
+    Neutral,
 }
 
 /// One note at a line of the change.

@@ -21,6 +21,9 @@ pub mod link;
 mod path;
 mod text;
 
+/// Most commits of a landing that a forge is asked about one by one: each is a call.
+const MOST_STEPS: usize = 100;
+
 pub use any::AnyForge;
 pub use client::Manner;
 pub use forgejo::Forgejo;

@@ -18,15 +18,21 @@ pub enum Control {
     Signed,
     /// Every new object was scanned for secrets, and none denied.
     SecretsScanned,
+    /// All of it came by changes that somebody other than their author approved, as the forge demands.
+    Reviewed,
+    /// All of it came by changes on which every check had passed that the forge demands.
+    ChecksPassed,
 }
 
 impl Control {
     /// All controls, in their order.
-    pub const ALL: [Control; 4] = [
+    pub const ALL: [Control; 6] = [
         Control::HistoryKept,
         Control::RefProtected,
         Control::Signed,
         Control::SecretsScanned,
+        Control::Reviewed,
+        Control::ChecksPassed,
     ];
 
     /// The name under which a VSA states it.
@@ -36,6 +42,8 @@ impl Control {
             Control::RefProtected => "ORG_SOURCE_REF_PROTECTED",
             Control::Signed => "ORG_SOURCE_SIGNED",
             Control::SecretsScanned => "ORG_SOURCE_SECRETS_SCANNED",
+            Control::Reviewed => "ORG_SOURCE_REVIEWED",
+            Control::ChecksPassed => "ORG_SOURCE_CHECKS_PASSED",
         }
     }
 }
@@ -53,16 +61,17 @@ pub struct Guarantee {
     pub evidence: String,
 }
 
-/// The SLSA source level that a set of guarantees earns: 1 to 3.
+/// The SLSA source level that a set of guarantees earns: 1 to 4.
 ///
 /// * 1: it is in version control and has a VSA.
 /// * 2: history is kept and the ref protected.
 /// * 3: 2, and the organisation's technical controls (signed, secrets scanned) held too.
 ///
-/// 4 needs two trusted persons, which no hook sees.
+/// * 4: 3, and two persons agreed to it (author and approver), which only a forge can tell.
 pub fn source_level(guarantees: &[Guarantee]) -> u8 {
     let holds = |control| guarantees.iter().any(|g| g.control == control);
     let two = holds(Control::HistoryKept) && holds(Control::RefProtected);
     let three = two && holds(Control::Signed) && holds(Control::SecretsScanned);
-    1 + u8::from(two) + u8::from(three)
+    let four = three && holds(Control::Reviewed);
+    1 + u8::from(two) + u8::from(three) + u8::from(four)
 }

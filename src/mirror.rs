@@ -3,12 +3,17 @@
 //! In scope: fetching a change's refs with credentials that stay in memory, what
 //! the fetch brought, and the bounds of the cache. Out of scope: reading the
 //! objects (`git`), judging them (`pipeline`). A mirror is a cache: it may be
-//! deleted at any time. One process uses a folder of mirrors.
+//! deleted at any time. One process uses a folder of mirrors. The gate's own repository, which
+//! is none, follows the forge by `follow`.
+
+mod follow;
+
+pub use follow::{Followed, Tips, back, follow, moved, set_ref, tips};
 
 use crate::forge::ForgeRepo;
 use crate::port::{FetchSource, Outage};
 use crate::push::{Oid, RefName};
-use git2::{AutotagOption, Cred, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository};
+use git2::{AutotagOption, Cred, FetchOptions, Remote, RemoteCallbacks, RemoteRedirect, Repository};
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -93,6 +98,29 @@ pub struct Fetched {
     _held: Arc<()>,
 }
 
+impl Fetched {
+    /// A branch seen as a change from one of its own commits.
+    pub fn between(held: &Held, from: Oid) -> Self {
+        Self {
+            git_dir: held.git_dir.clone(),
+            base: from,
+            head: Some(held.tip),
+            merge_base: Some(from),
+            merge: None,
+            _held: Arc::clone(&held.held),
+        }
+    }
+}
+
+/// A mirror that has a branch; it stays on the disk while this value lives.
+pub struct Held {
+    /// Its Git folder.
+    pub git_dir: PathBuf,
+    /// Where the branch stands at the forge.
+    pub tip: Oid,
+    held: Arc<()>,
+}
+
 impl Mirrors {
     /// Mirrors below a folder; touches nothing.
     pub fn new(folder: &Path, most_bytes: u64) -> Self {
@@ -119,6 +147,19 @@ impl Mirrors {
         // The time of the last use, for `trim`.
         let _ = std::fs::write(git_dir.join("used"), b"");
         Ok(fetched)
+    }
+
+    /// Fetches one branch into the mirror, and gives the mirror's folder and where the branch stands.
+    ///
+    /// # Errors
+    /// As [`Mirrors::fetch`].
+    pub fn branch(&self, repo: &ForgeRepo, source: &FetchSource, name: &RefName) -> Result<Held, Outage> {
+        let git_dir = self.folder.join(&repo.forge).join(format!("{}.git", repo.id));
+        let held = self.hold(&git_dir);
+        open(&git_dir)?;
+        let tip = follow(&git_dir, repo, source, name)?.new;
+        let tip = tip.ok_or_else(|| failed(repo, "the forge does not have the branch"))?;
+        Ok(Held { git_dir, tip, held })
     }
 
     /// Removes the mirrors that nobody holds: those with too many packs, and the longest unused ones while all
@@ -192,10 +233,18 @@ fn open(git_dir: &Path) -> Result<Repository, Outage> {
     })
 }
 
-fn failed(wanted: &Wanted<'_>, why: &str) -> Outage {
+fn failed(repo: &ForgeRepo, why: &str) -> Outage {
+    if why.contains("object format") {
+        return Outage {
+            code: "object-format-unsupported",
+            what: format!("cannot fetch {} from {}", repo.full_name, repo.forge),
+            why: why.to_owned(),
+            next: "libgit2 fetches SHA-1 repositories only: guard this one by the hooks on its server".to_owned(),
+        };
+    }
     Outage {
         code: "fetch-failed",
-        what: format!("cannot fetch {} from {}", wanted.repo.full_name, wanted.repo.forge),
+        what: format!("cannot fetch {} from {}", repo.full_name, repo.forge),
         why: why.to_owned(),
         next: "check the forge, the network and the App's permission to read contents".to_owned(),
     }
@@ -208,39 +257,56 @@ fn allowed(url: &str) -> bool {
 }
 
 fn fetch(mirror: &Repository, wanted: &Wanted<'_>) -> Result<(), Outage> {
-    let source = wanted.source;
+    let mut refspecs = wanted.source.refspecs.clone();
+    refspecs.push(format!("+{0}:{0}", wanted.base));
+    fetch_refs(mirror, wanted.repo, wanted.source, &refspecs)
+}
+
+fn fetch_refs(mirror: &Repository, repo: &ForgeRepo, source: &FetchSource, refspecs: &[String]) -> Result<(), Outage> {
+    let say = |error: git2::Error| failed(repo, error.message());
+    let mut remote = remote(Some(mirror), repo, source)?;
+    let mut options = FetchOptions::new();
+    options
+        .remote_callbacks(callbacks(source))
+        .download_tags(AutotagOption::None)
+        .update_fetchhead(false);
+    // A redirect would take the credential to another host.
+    options.follow_redirects(RemoteRedirect::None);
+    remote.fetch(refspecs, Some(&mut options), None).map_err(say)
+}
+
+fn remote<'a>(mirror: Option<&'a Repository>, repo: &ForgeRepo, source: &FetchSource) -> Result<Remote<'a>, Outage> {
     if !allowed(&source.url) {
-        return Err(failed(wanted, "its URL is neither https nor on this machine"));
+        return Err(failed(repo, "its URL is neither https nor on this machine"));
     }
-    let say = |error: git2::Error| failed(wanted, error.message());
-    let mut remote = mirror.remote_anonymous(&source.url).map_err(say)?;
+    let remote = match mirror {
+        Some(mirror) => mirror.remote_anonymous(&source.url),
+        None => Remote::create_detached(source.url.as_str()),
+    };
+    remote.map_err(|error| failed(repo, error.message()))
+}
+
+/// Credential and bounds.
+fn callbacks(source: &FetchSource) -> RemoteCallbacks<'_> {
     let begun = Instant::now();
     let mut asked = 0;
     let mut callbacks = RemoteCallbacks::new();
-    callbacks.credentials(|_, _, _| {
+    callbacks.credentials(move |_, _, _| {
         asked += 1;
         if asked > MAX_ASKED {
             return Err(git2::Error::from_str("the forge refuses our credential"));
         }
         Cred::userpass_plaintext(&source.user, source.password.expose_secret())
     });
-    callbacks.transfer_progress(|progress| progress.received_bytes() <= MAX_FETCH && begun.elapsed() <= MAX_TIME);
-    let mut options = FetchOptions::new();
-    options
-        .remote_callbacks(callbacks)
-        .download_tags(AutotagOption::None)
-        .update_fetchhead(false);
-    // A redirect would take the credential to another host.
-    options.follow_redirects(RemoteRedirect::None);
-    let mut refspecs = source.refspecs.clone();
-    refspecs.push(format!("+{0}:{0}", wanted.base));
-    remote.fetch(&refspecs, Some(&mut options), None).map_err(say)
+    callbacks.transfer_progress(move |progress| progress.received_bytes() <= MAX_FETCH && begun.elapsed() <= MAX_TIME);
+    callbacks
 }
 
 fn fetched(mirror: &Repository, git_dir: &Path, wanted: &Wanted<'_>, held: Arc<()>) -> Result<Fetched, Outage> {
     let at = |name: &str| mirror.refname_to_id(name).ok();
-    let say = |error: git2::Error| failed(wanted, error.message());
-    let base = at(wanted.base.as_str()).ok_or_else(|| failed(wanted, "the forge does not have the base branch"))?;
+    let say = |error: git2::Error| failed(wanted.repo, error.message());
+    let base =
+        at(wanted.base.as_str()).ok_or_else(|| failed(wanted.repo, "the forge does not have the base branch"))?;
     let head = match wanted.head {
         Head::Ref(name) => at(name),
         Head::Commit(oid) => git2::Oid::from_bytes(oid.as_bytes())
@@ -260,7 +326,7 @@ fn fetched(mirror: &Repository, git_dir: &Path, wanted: &Wanted<'_>, held: Arc<(
             .map(|commit| commit.parent_ids().collect::<Vec<_>>());
         parents.is_ok_and(|parents| parents.first() == Some(&base) && parents.get(1).copied() == head)
     });
-    let ours = |oid: git2::Oid| Oid::from_bytes(oid.as_bytes()).map_err(|e| failed(wanted, &e.to_string()));
+    let ours = |oid: git2::Oid| Oid::from_bytes(oid.as_bytes()).map_err(|e| failed(wanted.repo, &e.to_string()));
     Ok(Fetched {
         git_dir: git_dir.to_owned(),
         base: ours(base)?,

@@ -9,13 +9,19 @@ pub mod change;
 mod chat;
 mod gather;
 #[cfg(feature = "bot")]
+pub mod landed;
+#[cfg(feature = "bot")]
 pub mod lane;
 #[cfg(feature = "bot")]
 pub mod metrics;
 #[cfg(feature = "bot")]
+pub mod survey;
+#[cfg(feature = "bot")]
 pub mod sweep;
 #[cfg(feature = "bot")]
 pub mod trace;
+#[cfg(feature = "bot")]
+mod verdict;
 mod visitor;
 mod waived;
 
@@ -101,7 +107,21 @@ where
     K: Keyring,
     S: Store,
 {
-    let (facts, decision) = judged(world, push).await;
+    let facts = facts(world, push).await;
+    record(world, facts, owner).await
+}
+
+/// Decides on facts that are read, as [`receive`] does.
+///
+/// # Errors
+/// As [`receive`].
+pub async fn record<R, K, S>(world: &World<'_, R, K, S>, facts: Facts, owner: &str) -> Result<Received, Outage>
+where
+    R: Repository,
+    K: Keyring,
+    S: Store,
+{
+    let (facts, decision) = judged(world, facts).await;
     let documents: [&dyn Document; 2] = [&Canonical(&facts), &Canonical(&decision)];
     let record = DecisionRecord {
         push_id: facts.push.id.clone(),
@@ -117,14 +137,13 @@ where
     Ok(Received { facts, decision })
 }
 
-/// Reads the facts, looks up waivers for what denies, and decides.
-async fn judged<R, K, S>(world: &World<'_, R, K, S>, push: Push) -> (Facts, Decision)
+/// Looks up waivers for what denies, and decides.
+pub async fn judged<R, K, S>(world: &World<'_, R, K, S>, mut facts: Facts) -> (Facts, Decision)
 where
     R: Repository,
     K: Keyring,
     S: Store,
 {
-    let mut facts = facts(world, push).await;
     let findings = check::all(world.policy, &facts);
     waived::look_up(world, &mut facts, &findings).await;
     let now = facts.push.received_at;

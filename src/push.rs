@@ -64,6 +64,14 @@ impl Oid {
         self.bytes == [0; 32]
     }
 
+    /// The all-zero id of the same length.
+    pub fn zero(&self) -> Self {
+        Self {
+            bytes: [0; 32],
+            len: self.len,
+        }
+    }
+
     /// The first 12 hex digits, for people.
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()

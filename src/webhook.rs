@@ -225,13 +225,19 @@ fn commanded(repo: ForgeRepo, number: u64, by: String, comment: u64, text: &str)
 }
 
 /// A push's event; a name that Git itself would refuse, or that is not in `refs/`, is not ours.
-fn pushed(repo: ForgeRepo, name: Option<&str>, old: Option<&str>, new: Option<&str>) -> Option<ForgeEvent> {
+fn pushed(
+    repo: ForgeRepo,
+    name: Option<&str>,
+    ids: (Option<&str>, Option<&str>),
+    by: Option<String>,
+) -> Option<ForgeEvent> {
     let name: RefName = name?.parse().ok()?;
     Some(ForgeEvent::Pushed {
         repo,
         name,
-        old: oid(old)?,
-        new: oid(new)?,
+        old: oid(ids.0)?,
+        new: oid(ids.1)?,
+        by,
     })
 }
 

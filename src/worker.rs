@@ -3,13 +3,15 @@
 //! In scope: putting pending entries into the log once their ref has moved
 //! ([`publish()`]), settling what a crash left ([`recover()`]), re-open events
 //! ([`reopen()`]), who has which status ([`standing`]), proofs and the check of
-//! the whole log ([`ledger`]), the tasks of the outbox ([`tasks`]), waivers ([`waive`]). Out of
+//! the whole log ([`ledger`]), drift of a forge's protection ([`drift`]), the tasks of the outbox ([`tasks`]),
+//! waivers ([`waive`]). Out of
 //! scope: deciding (`pipeline`), storing and signing (adapters).
 //!
 //! Every change is one [`Store::append`](crate::port::Store::append), by
 //! compare-and-swap on the log's size, so that two processes may do the same
 //! work and only one has an effect.
 
+pub mod drift;
 pub mod ledger;
 pub mod publish;
 pub mod recover;
@@ -43,7 +45,7 @@ pub struct Gate {
     pub status_uri: String,
     /// Lychgate's version.
     pub version: &'static str,
-    /// The highest SLSA source level that it claims, 1 to 3.
+    /// The highest SLSA source level that it claims, 1 to 4.
     pub max_level: u8,
 }
 

@@ -73,6 +73,8 @@ words! {
     PolicyChange = "policy_change",
     /// An operator says so.
     Operator = "operator",
+    /// The forge enforces less than the policy wants.
+    ProtectionDrift = "protection_drift",
 }
 
 words! {
@@ -88,4 +90,6 @@ words! {
     Rule = "rule",
     /// The account that pushed.
     Actor = "actor",
+    /// A ref: its newest entry, while the forge's protection of it has lapsed.
+    Ref = "ref",
 }

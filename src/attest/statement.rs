@@ -7,6 +7,7 @@
 
 use super::{Malformed, VerifiedPayload};
 use crate::decision::Waived;
+use crate::forge::guard::Landing;
 use crate::guarantee::{Guarantee, source_level};
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Timestamp};
 use crate::waiver::{Event, Target};
@@ -102,6 +103,9 @@ pub struct Provenance {
     pub controls: Vec<Guarantee>,
     /// Who signed what came in.
     pub signers: Vec<SignerKey>,
+    /// What the forge said: changes, reviewers, checks, its own protection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing: Option<Landing>,
     /// The detection rules that the scan used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule_set: Option<Resource>,
@@ -265,6 +269,8 @@ pub struct Entered<'a> {
     pub guarantees: &'a [Guarantee],
     /// Who signed.
     pub signers: Vec<SignerKey>,
+    /// What the forge said, if it came by one.
+    pub landing: Option<&'a Landing>,
     /// SHA-256 of the detection rules, hex, if the push was scanned.
     pub rule_set: Option<&'a str>,
     /// SHA-256 of the policy's text, hex.
@@ -305,6 +311,7 @@ pub fn provenance(entered: &Entered<'_>, issuer: Issuer<'_>) -> Vec<u8> {
         },
         controls: entered.guarantees.to_vec(),
         signers: entered.signers.clone(),
+        landing: entered.landing.cloned(),
         rule_set: entered.rule_set.map(|digest| Resource {
             uri: None,
             digest: sha256_set(digest),

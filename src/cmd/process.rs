@@ -91,6 +91,11 @@ pub fn owner() -> String {
     "unknown".into()
 }
 
+/// Names this process itself, as [`owner`] names another: it moves refs on its own.
+pub fn itself() -> String {
+    describe(std::process::id()).unwrap_or_else(|| "unknown".into())
+}
+
 /// Whether the process that [`owner`] named still runs: `None` if that cannot be told.
 pub fn is_alive(owner: &str) -> Option<bool> {
     let mut parts = owner.split(' ');

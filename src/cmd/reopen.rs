@@ -10,7 +10,7 @@ use super::process;
 use crate::attest::statement::Signal;
 use crate::attest::{Action, Reason, SelectorKind};
 use crate::port::{EntryRecord, ReopenRecord, Store};
-use crate::push::{Oid, Timestamp};
+use crate::push::{Oid, RefName, Timestamp};
 use crate::worker::{self, Event, Reopened};
 use serde_json::json;
 use std::collections::{BTreeSet, HashSet};
@@ -32,7 +32,11 @@ pub struct ReopenArgs {
     /// Entries that this account pushed.
     #[arg(long, value_name = "NAME", group = "selector")]
     pub actor: Option<String>,
-    /// Why: leaked_secret_in_use, key_compromised, new_detection_rule, anomaly, policy_change or operator.
+    /// Entries on this ref.
+    #[arg(long = "ref", value_name = "REF", group = "selector")]
+    pub ref_name: Option<RefName>,
+    /// Why: leaked_secret_in_use, key_compromised, new_detection_rule, anomaly, policy_change, operator or
+    /// protection_drift.
     #[arg(long, value_name = "REASON")]
     pub reason: Reason,
     /// reopen suspends, revoke ends for good, close ends a suspension by new attestations.
@@ -101,6 +105,7 @@ fn selector(args: &ReopenArgs) -> (SelectorKind, String) {
         (SelectorKind::Blob, args.blob.as_ref().map(oid)),
         (SelectorKind::Key, args.key.clone()),
         (SelectorKind::Actor, args.actor.clone()),
+        (SelectorKind::Ref, args.ref_name.as_ref().map(RefName::to_string)),
     ];
     let given = chosen.into_iter().find_map(|(kind, value)| Some((kind, value?)));
     // The argument group demands exactly one.
@@ -120,7 +125,7 @@ fn affected(
     let reached = match kind {
         SelectorKind::Commit => Reached::of_commit(ledger, value)?,
         SelectorKind::Blob => Reached::of_blob(ledger, value)?,
-        SelectorKind::Key | SelectorKind::Rule | SelectorKind::Actor => Reached::default(),
+        SelectorKind::Key | SelectorKind::Rule | SelectorKind::Actor | SelectorKind::Ref => Reached::default(),
     };
     Ok(ledger.wait(worker::select(&ledger.store, kind, value, |entry| {
         Ok(reached.ids.contains(&entry.id))

@@ -6,6 +6,7 @@
 //! finish in time is taken over by another process once its lease ends.
 
 pub mod bench;
+mod custody;
 mod desk;
 mod otlp;
 
@@ -123,6 +124,11 @@ impl Loaded {
         };
         Ok(Self { hooks, keys, postgres })
     }
+
+    fn key(&self, forge: &ForgeConfig) -> Result<SecretString, CommandError> {
+        let key = self.keys.get(&forge.name).cloned();
+        key.ok_or_else(|| unusable(forge, &"it has no key"))
+    }
 }
 
 /// A secret in a file of its own, without the line's end.
@@ -140,7 +146,7 @@ pub(super) fn secret(path: &Path) -> Result<SecretString, CommandError> {
     Ok(SecretString::from(trimmed.to_owned()))
 }
 
-fn unavailable(what: &str, why: &str) -> Outage {
+pub(super) fn unavailable(what: &str, why: &str) -> Outage {
     Outage {
         code: "service-unavailable",
         what: format!("cannot {what}"),
@@ -180,7 +186,10 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
     let journal: Journal = Arc::new(log_line);
     let mut forges = BTreeMap::new();
     for forge in &config.forges {
-        forges.insert(forge.name.clone(), (adapter(forge, &loaded)?, Breaker::default()));
+        forges.insert(
+            forge.name.clone(),
+            (adapter(forge, loaded.key(forge)?, None)?, Breaker::default()),
+        );
     }
     let listener = TcpListener::bind(&config.listen).await;
     let listener =
@@ -293,30 +302,38 @@ async fn drain(mut tasks: JoinSet<()>, journal: &Journal) {
     journal("drained", &[("whole", in_time.to_string())]);
 }
 
-fn adapter(forge: &ForgeConfig, loaded: &Loaded) -> Result<AnyForge, CommandError> {
-    let unusable = |error: &dyn std::fmt::Display| {
-        let what = format!("the forge {} cannot be used: {error}", forge.name);
-        CommandError::usage("forge-unusable", what, "correct its [[forge]] in bot.toml")
-    };
-    let key = loaded
-        .keys
-        .get(&forge.name)
-        .cloned()
-        .ok_or_else(|| unusable(&"it has no key"))?;
-    let token = || SecretString::from(key.expose_secret().trim().to_owned());
+fn unusable(forge: &ForgeConfig, error: &dyn std::fmt::Display) -> CommandError {
+    let what = format!("the forge {} cannot be used: {error}", forge.name);
+    CommandError::usage("forge-unusable", what, "correct its [[forge]] in bot.toml")
+}
+
+/// The adapter of a forge.
+///
+/// * `key`: the App's private key, or an access token.
+/// * `admin`: an administrator's token, for changing settings.
+///
+/// # Errors
+/// `forge-unusable`.
+pub(super) fn adapter(
+    forge: &ForgeConfig,
+    key: SecretString,
+    admin: Option<SecretString>,
+) -> Result<AnyForge, CommandError> {
+    let token = || admin.as_ref().unwrap_or(&key).expose_secret().trim().to_owned().into();
     let adapter = match forge.kind {
         ForgeKind::Github => GitHub::new(GitHubApp {
             forge: forge.name.clone(),
             api: forge.api.clone(),
             app_id: forge.app_id,
             key: key.clone(),
+            admin: admin.clone(),
             manner: Manner::default(),
         })
         .map(AnyForge::GitHub),
         ForgeKind::Forgejo => Forgejo::new(&forge.name, &forge.api, token(), Manner::default()).map(AnyForge::Forgejo),
         ForgeKind::Gitlab => Gitlab::new(&forge.name, &forge.api, token(), Manner::default()).map(AnyForge::Gitlab),
     };
-    adapter.map_err(|error| unusable(&error))
+    adapter.map_err(|error| unusable(forge, &error))
 }
 
 /// Names this process in leases: random, since a pid means nothing to another host.

@@ -53,7 +53,7 @@ pub fn run(args: &SettleArgs, now: Timestamp, out: &mut Output) -> Result<Outcom
 
 /// Works in rounds under the lock until nothing is left. What another process would have done, had the lock been
 /// free, came in before it was free again; so that is when to look once more: nothing is nobody's to forget.
-async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
+pub(crate) async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> Result<u32, CommandError> {
     let (lock, repository) = (lock(home)?, open::repository(home, None)?);
     let mut done = 0;
     while lock.try_lock().is_ok() {
@@ -135,7 +135,7 @@ pub fn gate(home: &Home) -> Result<worker::Gate, Outage> {
         policy_uri: settings.policy_uri,
         status_uri: settings.status_uri,
         version: env!("CARGO_PKG_VERSION"),
-        max_level: 3,
+        max_level: 4,
     })
 }
 

@@ -15,8 +15,8 @@ use crate::worker;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// The highest level that a hook can establish, and so the highest that its key is believed.
-const MOST_BELIEVED: u8 = 3;
+/// The highest level that a gate can establish, and so the highest that its key is believed.
+const MOST_BELIEVED: u8 = 4;
 
 /// Arguments of `lychgate verify`.
 #[derive(Debug, clap::Args)]

@@ -23,7 +23,9 @@ const TOP: [&str; 12] = [
     "repository",
 ];
 const FORGE: [&str; 6] = ["name", "kind", "api", "app_id", "key_file", "webhook_secret_files"];
-const REPOSITORY: [&str; 7] = ["forge", "name", "id", "resource", "policy", "keyring", "gate"];
+const REPOSITORY: [&str; 9] = [
+    "forge", "name", "id", "resource", "policy", "keyring", "gate", "mode", "sarif",
+];
 /// Most forges and repositories, so that every list is bounded.
 const MOST: usize = 10_000;
 
@@ -93,8 +95,12 @@ pub struct RepositoryConfig {
     pub policy: PathBuf,
     /// The folder of its keyring.
     pub keyring: PathBuf,
-    /// The bare repository where `lychgate init` made its ledger; `None`: no waiver can be recorded.
+    /// The bare repository where `lychgate init` made its ledger; `None`: nothing is recorded of what lands.
     pub gate: Option<PathBuf>,
+    /// Whether verdicts only tell, and hold nothing up.
+    pub report_only: bool,
+    /// Whether findings are uploaded to the forge's code scanning.
+    pub sarif: bool,
 }
 
 impl BotConfig {
@@ -361,6 +367,8 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
             path(reader, section, "keyring", what),
         ),
     };
+    let (sarif, _) = reader.boolean(section, "sarif", false);
+    let report_only = reader.text(section, "mode").is_some_and(|text| mode(reader, &text));
     Some(RepositoryConfig {
         forge: forge?.value.to_string(),
         name,
@@ -369,7 +377,18 @@ fn repository(reader: &mut Reader<'_>, section: &mut Section<'_>, forges: &[Forg
         policy: policy?,
         keyring: keyring?,
         gate,
+        report_only,
+        sarif,
     })
+}
+
+/// Whether it only reports.
+fn mode(reader: &mut Reader<'_>, text: &Text<'_>) -> bool {
+    if !matches!(text.value.as_ref(), "enforce" | "report") {
+        let why = format!("{} is none of enforce and report", quoted(&text.value));
+        reader.error("unknown-mode", text.span, why);
+    }
+    text.value == "report"
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use toml_span::Span;
 
 const TOP: [&str; 6] = ["version", "ref", "secrets", "signatures", "bounds", "waivers"];
-const REF: [&str; 9] = [
+const REF: [&str; 10] = [
     "pattern",
     "who",
     "create",
@@ -20,6 +20,7 @@ const REF: [&str; 9] = [
     "require_signed",
     "committer_is_signer",
     "pusher_is_signer",
+    "approvals",
 ];
 const SECRETS: [&str; 4] = ["refs", "deny_confidence", "deny_severity", "allow"];
 const ALLOW: [&str; 3] = ["fingerprint", "reason", "expires"];
@@ -30,6 +31,8 @@ const BOUNDS: [&str; 5] = ["objects", "object_bytes", "commits", "seconds", "thr
 const LONGEST_TEXT: usize = 256;
 /// A clock may be wrong by minutes, a time zone by hours; a day is a mistake or a lie.
 const MOST_SKEW: i64 = 86_400;
+/// Most approvals that GitHub takes.
+const MOST_APPROVALS: i64 = 10;
 
 const CONFIDENCES: [(&str, Confidence); 3] = [
     ("low", Confidence::Low),
@@ -111,6 +114,8 @@ fn ref_rule(reader: &mut Reader<'_>, mut section: Section<'_>, seen: &mut HashSe
     // Where no signature is required there is no signer to compare with, so the default follows.
     let committer_is_signer = flag(reader, &mut section, "committer_is_signer", require_signed.value);
     let pusher_is_signer = flag(reader, &mut section, "pusher_is_signer", false);
+    let (approvals, span) = reader.integer(&mut section, "approvals", 0..=MOST_APPROVALS, 0);
+    let approvals = reader.lined(u32::try_from(approvals).unwrap_or(0), span);
     Some(RefRule {
         pattern: pattern?,
         who,
@@ -121,6 +126,7 @@ fn ref_rule(reader: &mut Reader<'_>, mut section: Section<'_>, seen: &mut HashSe
         require_signed,
         committer_is_signer,
         pusher_is_signer,
+        approvals,
     })
 }
 

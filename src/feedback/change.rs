@@ -7,10 +7,13 @@
 
 use super::answer;
 use crate::config::WaiverPolicy;
+use crate::decision::hex;
 use crate::finding::{Cause, Finding};
 use crate::forge::{Annotation, Answer, Change, CheckState, Display};
 use crate::push::{Oid, Timestamp};
 use crate::waiver::{self, Standing, Waiver};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Most rows of the table; the others are counted.
@@ -38,7 +41,7 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    fn display(&self, state: CheckState, title: &str, summary: String) -> Display {
+    pub(super) fn display(&self, state: CheckState, title: &str, summary: String) -> Display {
         let number = self.change.number;
         Display {
             repo: self.change.repo.clone(),
@@ -55,7 +58,7 @@ impl Frame<'_> {
         }
     }
 
-    fn foot(&self) -> String {
+    pub(super) fn foot(&self) -> String {
         let head = self.change.head_oid.short();
         format!("<sub>Commit {head}, policy {}, {}.</sub>\n", self.policy, self.at)
     }
@@ -161,6 +164,74 @@ fn allowed(frame: Frame<'_>, seen: &Seen<'_>) -> Display {
     display
 }
 
+/// The annotations of a display as SARIF 2.1.0, one line.
+pub fn sarif(display: &Display) -> String {
+    let rules: BTreeSet<&str> = display.annotations.iter().map(|note| note.title.as_str()).collect();
+    let result = |note: &Annotation| {
+        let about = format!("{} {} {}", note.title, note.path, note.message);
+        serde_json::json!({
+            "ruleId": note.title,
+            "level": if note.denies { "error" } else { "warning" },
+            "message": { "text": note.message },
+            "partialFingerprints": { "lychgate/v1": hex(&Sha256::digest(about)) },
+            "locations": [{ "physicalLocation": {
+                "artifactLocation": { "uri": encoded(&note.path) },
+                "region": { "startLine": note.start_line.max(1), "endLine": note.end_line.max(note.start_line).max(1) },
+            }}],
+        })
+    };
+    let rule = |id: &&str| serde_json::json!({ "id": id, "shortDescription": { "text": id } });
+    let log = serde_json::json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "Lychgate",
+                "semanticVersion": env!("CARGO_PKG_VERSION"),
+                "rules": rules.iter().map(rule).collect::<Vec<_>>(),
+            }},
+            "results": display.annotations.iter().map(result).collect::<Vec<_>>(),
+        }],
+    });
+    log.to_string()
+}
+
+/// A path as the path of a URI.
+fn encoded(path: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let one = |b: u8| {
+        if plain(b) {
+            char::from(b).to_string()
+        } else {
+            format!("%{b:02X}")
+        }
+    };
+    path.bytes().map(one).collect()
+}
+
+/// A display in report-only mode: what would be refused is told, and holds nothing up.
+pub fn only_told(display: Display) -> Display {
+    const NOTE: &str = "> **Report only:** nothing is held up yet; this **would have been refused**.\n\n";
+    if display.state != CheckState::Failure {
+        return display;
+    }
+    Display {
+        state: CheckState::Neutral,
+        title: format!("Would have been refused: {}", display.title)
+            .chars()
+            .take(140)
+            .collect(),
+        summary: bounded(format!("{NOTE}{}", display.summary)),
+        annotations: display
+            .annotations
+            .into_iter()
+            .map(|note| Annotation { denies: false, ..note })
+            .collect(),
+        comment: display.comment.map(|text| bounded(format!("{NOTE}{text}"))),
+        ..display
+    }
+}
+
 /// How to ask for a waiver, where one could let the change in.
 fn how_to_ask(frame: Frame<'_>, seen: &Seen<'_>, denying: &[&Finding]) -> String {
     let Some(policy) = seen.policy else {
@@ -222,7 +293,7 @@ fn waiting(frame: Frame<'_>, seen: &Seen<'_>) -> String {
     }
 }
 
-fn table(findings: &[&Finding]) -> String {
+pub(super) fn table(findings: &[&Finding]) -> String {
     let mut text = "| what | where | why |\n| --- | --- | --- |\n".to_owned();
     for finding in findings.iter().take(MOST_ROWS) {
         let why = finding
@@ -337,7 +408,7 @@ pub(super) fn code(text: &str) -> String {
 }
 
 /// Text for inside a code span, also in a table.
-fn span(text: &str) -> String {
+pub(super) fn span(text: &str) -> String {
     let safe = |c: char| match c {
         '`' => '\'',
         '|' => '\u{a6}',

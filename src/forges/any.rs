@@ -3,9 +3,10 @@
 //! In scope: handing each call on. Out of scope: all else.
 
 use super::{Forgejo, GitHub, Gitlab};
+use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
-use crate::push::Timestamp;
+use crate::push::{Oid, RefName, Timestamp};
 
 /// A forge of any kind: the port's futures are of the adapters' own types, so there is no `dyn Forge`.
 #[derive(Debug)]
@@ -64,5 +65,31 @@ impl Forge for AnyForge {
 
     async fn redeliver(&self, since: Timestamp) -> Result<u32, ForgeError> {
         each!(self, forge => forge.redeliver(since))
+    }
+
+    async fn protection(&self, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
+        each!(self, forge => forge.protection(repo, name))
+    }
+
+    async fn landing(&self, repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
+        each!(self, forge => forge.landing(repo, name, steps))
+    }
+
+    async fn protect(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        wanted: Wanted,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        each!(self, forge => forge.protect(repo, name, wanted, dry_run))
+    }
+
+    async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+        each!(self, forge => forge.missing(repo))
+    }
+
+    async fn upload(&self, repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {
+        each!(self, forge => forge.upload(repo, name, head, sarif))
     }
 }

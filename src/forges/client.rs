@@ -97,6 +97,12 @@ impl Call {
         format!("{} {}", self.method, path)
     }
 
+    /// The whole call for people: method, path and body. Only for calls that carry no secret.
+    pub(super) fn told(&self) -> String {
+        let body = self.body.as_ref().map_or(String::new(), |body| format!(" {body}"));
+        format!("{} {}{body}", self.method, self.path)
+    }
+
     fn has_no_effect(&self) -> bool {
         self.method == Method::GET
     }

@@ -6,11 +6,14 @@
 //!
 //! API: `https://HOST/api/swagger` of each server.
 
+mod guard;
+
 use super::board::{self, Board, Posted};
 use super::client::{Answer, Call, Client, Credential, Manner, Session};
 use super::fault::refused;
 use super::lane::Lane;
 use super::{path, text};
+use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{self, Annotation, Change, CheckState, Display, ForgeRepo};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
@@ -169,7 +172,7 @@ impl Forgejo {
     async fn show_status(&self, at: &str, display: &Display) -> Result<(), ForgeError> {
         let state = match display.state {
             CheckState::Pending => "pending",
-            CheckState::Success => "success",
+            CheckState::Success | CheckState::Neutral => "success",
             CheckState::Failure => "failure",
             CheckState::Error => "error",
         };
@@ -325,6 +328,33 @@ impl Forge for Forgejo {
     /// These forges cannot be asked: always 0.
     async fn redeliver(&self, _since: Timestamp) -> Result<u32, ForgeError> {
         Ok(0)
+    }
+
+    async fn protection(&self, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
+        guard::protection(self, repo, name).await
+    }
+
+    async fn landing(&self, repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
+        guard::landing(self, repo, name, steps).await
+    }
+
+    async fn protect(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        wanted: Wanted,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        guard::protect(self, repo, name, wanted, dry_run).await
+    }
+
+    async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+        guard::missing(self, repo).await
+    }
+
+    /// There is no place for findings in SARIF.
+    async fn upload(&self, _: &ForgeRepo, _: &str, _: Oid, _: &str) -> Result<bool, ForgeError> {
+        Ok(false)
     }
 }
 

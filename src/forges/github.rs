@@ -9,6 +9,7 @@
 mod checks;
 mod comments;
 mod deliveries;
+mod guard;
 mod session;
 mod wire;
 
@@ -17,13 +18,14 @@ use super::client::{Client, Manner, Session};
 use super::fault::refused;
 use super::lane::Lane;
 use super::{path, text};
+use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 use comments::Thread;
 use octocrab::EncodingKey;
 use secrecy::{ExposeSecret, SecretString};
-use session::{AsApp, AsInstallation, Installation};
+use session::{AsAdmin, AsApp, AsInstallation, Installation};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +51,8 @@ pub struct GitHubApp {
     pub app_id: u64,
     /// The App's private key, PEM (PKCS #1 as GitHub gives it, or PKCS #8).
     pub key: SecretString,
+    /// An administrator's token, for changing protection; the bot has none.
+    pub admin: Option<SecretString>,
     /// Waiting times.
     pub manner: Manner,
 }
@@ -58,6 +62,7 @@ pub struct GitHub {
     forge: String,
     app_id: u64,
     key: EncodingKey,
+    admin: Option<SecretString>,
     client: Client,
     /// For calls as the App.
     app_lane: Lane,
@@ -84,6 +89,7 @@ impl GitHub {
             forge: app.forge,
             app_id: app.app_id,
             key,
+            admin: app.admin,
             client: Client::new(&app.api, "application/vnd.github+json", app.manner)?,
             app_lane: Lane::new(app.manner.mutation_gap, app.manner.mutation_burst),
             token_lane: Lane::new(Duration::ZERO, 1),
@@ -262,5 +268,41 @@ impl Forge for GitHub {
 
     async fn redeliver(&self, since: Timestamp) -> Result<u32, ForgeError> {
         deliveries::redeliver(&self.as_app(), since).await
+    }
+
+    async fn protection(&self, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
+        guard::protection(&self.session(repo).await?, self.app_id, repo, name).await
+    }
+
+    async fn landing(&self, repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
+        guard::landing(&self.session(repo).await?, self, repo, name, steps).await
+    }
+
+    /// As the administrator whose token was given; the App itself only reads settings.
+    async fn protect(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        wanted: Wanted,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        let session = self.session(repo).await?;
+        let actual = guard::protection(&session, self.app_id, repo, name).await?;
+        match &self.admin {
+            Some(token) => {
+                let admin = AsAdmin { hub: self, token };
+                guard::protect(&admin, self.app_id, repo, name, wanted, &actual, dry_run).await
+            }
+            None => guard::protect(&session, self.app_id, repo, name, wanted, &actual, dry_run).await,
+        }
+    }
+
+    async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+        let installation = self.session(repo).await?.installation.id;
+        guard::missing(&self.as_app(), installation).await
+    }
+
+    async fn upload(&self, repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {
+        guard::upload(&self.session(repo).await?, repo, name, head, sarif).await
     }
 }

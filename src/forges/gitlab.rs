@@ -7,11 +7,14 @@
 //!
 //! API: <https://docs.gitlab.com/api/rest/>
 
+mod guard;
+
 use super::board::{self, Board, Posted};
 use super::client::{Answer, Call, Client, Credential, Manner, Session};
 use super::fault::refused;
 use super::lane::Lane;
 use super::{path, text};
+use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, CheckState, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
@@ -163,7 +166,7 @@ impl Gitlab {
         // GitLab has no state for "we failed": a cancelled one is no verdict, and lets nothing merge.
         let (state, shown) = match display.state {
             CheckState::Pending => ("pending", "pending"),
-            CheckState::Success => ("success", "success"),
+            CheckState::Success | CheckState::Neutral => ("success", "success"),
             CheckState::Failure => ("failed", "failed"),
             CheckState::Error => ("canceled", "canceled"),
         };
@@ -291,6 +294,33 @@ impl Forge for Gitlab {
     /// Not asked for: each project's hooks keep their own record, and the sweep mends the same. Always 0.
     async fn redeliver(&self, _since: Timestamp) -> Result<u32, ForgeError> {
         Ok(0)
+    }
+
+    async fn protection(&self, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
+        guard::protection(self, repo, name).await
+    }
+
+    async fn landing(&self, repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
+        guard::landing(self, repo, name, steps).await
+    }
+
+    async fn protect(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        wanted: Wanted,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        guard::protect(self, repo, name, wanted, dry_run).await
+    }
+
+    async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+        guard::missing(self, repo).await
+    }
+
+    /// There is no place for findings in SARIF.
+    async fn upload(&self, _: &ForgeRepo, _: &str, _: Oid, _: &str) -> Result<bool, ForgeError> {
+        Ok(false)
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 /// The check's name, and the status's context on forges that have statuses only.
-pub(super) const NAME: &str = "lychgate";
+pub(super) const NAME: &str = crate::forge::guard::OUR_CHECK;
 
 /// The first line of the sticky comment: bound to who writes it and to the change.
 pub(super) fn sticky_marker(writer: &str, repo: &ForgeRepo, number: u64) -> String {

@@ -144,7 +144,7 @@ where
         policy_text: world.policy_text,
         waivers: world.waivers,
     };
-    let (facts, decision) = super::judged(&world, push).await;
+    let (facts, decision) = super::judged(&world, super::facts(&world, push).await).await;
     // The next evaluation of this change, and the look at its trial merge, need not scan these again. Without the
     // note they do: it may be lost.
     let _ = world

@@ -126,7 +126,11 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
 
     /// The change as it is, if it is open and of a repository that we judge.
     pub(super) async fn present(&self, repo: &ForgeRepo, number: u64) -> Result<Option<(Stamp, Change)>, Again> {
-        let Some(stamp) = self.evaluator.stamp(repo)? else {
+        let stamp = match self.evaluator.stamp(repo) {
+            Ok(stamp) => stamp,
+            Err(outage) => return Err(self.unusable(repo, number, outage).await),
+        };
+        let Some(stamp) = stamp else {
             self.log("repository-not-configured", &[("repository", repo.full_name.clone())]);
             return Ok(None);
         };

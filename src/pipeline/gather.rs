@@ -53,6 +53,7 @@ where
         commits,
         updates,
         scan: Fact::Known(scan),
+        landing: None,
         waivers: no_waivers(),
     }
 }
@@ -168,6 +169,7 @@ fn unread(push: Push, outage: &Outage) -> Facts {
         commits: Vec::new(),
         updates,
         scan,
+        landing: None,
         waivers: no_waivers(),
     }
 }

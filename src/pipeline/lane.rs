@@ -2,8 +2,8 @@
 //!
 //! In scope: leases, order, retries, when to leave a forge alone, and that
 //! nothing is shown for a head that was not evaluated. Out of scope: receiving
-//! (`server`), storing and calling forges (adapters), judging (`change`), words
-//! (`feedback::change`), repair (`sweep`).
+//! (`server`), storing and calling forges (adapters), one look and its verdict
+//! (`verdict`), judging (`change`), words (`feedback::change`), repair (`sweep`).
 //!
 //! Work is idempotent by state: whatever a delivery says, the change is read
 //! again, its newest head is judged, and a display is absolute. So a delivery
@@ -11,15 +11,15 @@
 
 use super::change::Judged;
 use super::chat::Given;
+use super::landed::Keeper;
 use super::metrics::{Count, Metrics};
+use super::verdict::is_verdict_on;
 use crate::config::WaiverPolicy;
-use crate::decision::{canonical, hex};
-use crate::feedback::change::{self as feedback, Frame, Seen};
-use crate::forge::{Answer as Answered, Change, CheckState, Display, ForgeEvent, ForgeRepo};
+use crate::feedback::change::{self as feedback, Frame};
+use crate::forge::{Change, CheckState, Display, ForgeEvent, ForgeRepo};
 use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, LetterBox, Outage, Queue};
-use crate::push::{Oid, RefName, Timestamp};
+use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::waiver::{Done, Order};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
@@ -33,8 +33,6 @@ const LEASE: i64 = 20;
 const RENEWAL: Duration = Duration::from_secs(6);
 /// How often the store is tended.
 const TENDING: Duration = Duration::from_secs(1);
-/// Longest that one evaluation may take, fetch included.
-const LONGEST: Duration = Duration::from_secs(150);
 /// Longest that one call of a forge may take.
 const CALL: Duration = Duration::from_secs(60);
 /// Seconds of the first and of the longest pause between two tries.
@@ -56,7 +54,7 @@ pub enum Unable {
 }
 
 /// Fetches and judges; the one who knows the repositories' policies.
-pub trait Evaluator: Send + Sync + 'static {
+pub trait Evaluator: Keeper {
     /// Digest of what a head is judged by (policy, rules, waivers in effect), 16 hex digits, and the policy's own first digits;
     /// `None` for a repository that is not in the configuration.
     ///
@@ -98,6 +96,20 @@ pub struct Stamp {
     pub all: String,
     /// First 12 digits of the policy's digest, for people.
     pub policy: String,
+    /// Whether verdicts only tell, and hold nothing up.
+    pub report_only: bool,
+    /// Whether findings are uploaded to the forge's code scanning.
+    pub sarif: bool,
+}
+
+impl Stamp {
+    /// As it is shown under the repository's mode.
+    pub(super) fn shown(&self, display: Display) -> Display {
+        match self.report_only {
+            true => feedback::only_told(display),
+            false => display,
+        }
+    }
 }
 
 /// Takes one line of the log: what happened, and fields that hold no secret.
@@ -344,7 +356,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         (Timestamp::from_unix((self.clock)().unix() + seconds), again.why.clone())
     }
 
-    async fn show(&self, display: &Display) -> Result<(), Again> {
+    pub(super) async fn show(&self, display: &Display) -> Result<(), Again> {
         let answer = self.call(&display.repo.forge, |forge| forge.show(display)).await?;
         let (count, what) = match &answer {
             Answer::Yes(true) => (Count::Shown, "display-shown"),
@@ -354,6 +366,34 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         };
         self.metrics.count(count);
         self.log(what, &fields(&display.repo, display.number, display.head));
+        match answer {
+            Answer::Yes(true) => self.upload(display).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// A change's findings, for the forge's own list of them. Uploaded again it replaces what was there.
+    async fn upload(&self, display: &Display) -> Result<(), Again> {
+        let verdict = matches!(
+            display.state,
+            CheckState::Success | CheckState::Failure | CheckState::Neutral
+        );
+        let Some(number) = display.number.filter(|_| verdict) else {
+            return Ok(());
+        };
+        let wanted = self.evaluator.stamp(&display.repo)?.is_some_and(|stamp| stamp.sarif);
+        if !wanted {
+            return Ok(());
+        }
+        let (name, sarif) = (format!("refs/pull/{number}/head"), feedback::sarif(display));
+        let (repo, head) = (&display.repo, display.head);
+        let asked = self.call(&repo.forge, |forge| forge.upload(repo, &name, head, &sarif));
+        let what = match asked.await? {
+            Answer::Yes(true) => "findings-uploaded",
+            // The check run has the same findings.
+            Answer::Yes(false) | Answer::No(..) => "findings-not-taken",
+        };
+        self.log(what, &fields(repo, Some(number), head));
         Ok(())
     }
 
@@ -421,12 +461,32 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             ForgeEvent::Pressed { repo, head, .. } => self.of_head(delivery, repo, Some(*head)).await,
             ForgeEvent::SettingsChanged { repo } => {
                 self.sweep_some(&delivery.forge, repo.as_ref()).await?;
-                Ok(Vec::new())
+                match repo {
+                    Some(repo) => self.look_after(repo, true).await,
+                    None => self.installed(&delivery.forge).await,
+                }
             }
-            ForgeEvent::ChangeClosed { .. }
-            | ForgeEvent::Command { .. }
-            | ForgeEvent::Pushed { .. }
-            | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
+            ForgeEvent::ChangeClosed {
+                repo,
+                number,
+                merged_as: Some(to),
+            } => self.merged(repo, *number, *to).await,
+            ForgeEvent::Pushed {
+                repo,
+                name,
+                old,
+                new,
+                by,
+            } => {
+                let told = RefUpdate {
+                    name: name.clone(),
+                    old: *old,
+                    new: *new,
+                };
+                self.pushed(repo, &told, by.as_deref()).await
+            }
+            ForgeEvent::Installed { repo } => self.first_report(repo).await,
+            ForgeEvent::ChangeClosed { .. } | ForgeEvent::Command { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
         }
     }
 
@@ -477,6 +537,25 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         self.evaluated(&change, Some(number), &stamp).await
     }
 
+    /// Our configuration cannot be used: whoever proposes shall see that, and not wait for a check that never comes.
+    pub(super) async fn unusable(&self, repo: &ForgeRepo, number: u64, outage: Outage) -> Again {
+        self.metrics.count(Count::NoVerdict);
+        let change = self.call(&repo.forge, |forge| forge.change(repo, number)).await;
+        if let Ok(Answer::Yes(change)) = change
+            && change.open
+        {
+            let evaluation = format!("{}-{}", change.head_oid.short(), outage.code);
+            let frame = Frame {
+                change: &change,
+                evaluation: &evaluation,
+                policy: "-",
+                at: (self.clock)(),
+            };
+            let _ = self.show(&feedback::unable(frame, outage.code)).await;
+        }
+        outage.into()
+    }
+
     async fn queue_head(
         &self,
         repo: &ForgeRepo,
@@ -499,117 +578,6 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         };
         self.evaluated(&change, None, &stamp).await
     }
-
-    /// Looks, and says what it saw; answers that stand under the same head stay.
-    async fn evaluated(&self, change: &Change, number: Option<u64>, stamp: &Stamp) -> Result<Vec<Display>, Again> {
-        let judged = self.judged(change, number, stamp).await?;
-        let answers = match number {
-            Some(_) => self.answers(change).await?,
-            None => Vec::new(),
-        };
-        Ok(vec![self.verdict(change, stamp, &judged, &answers)?])
-    }
-
-    /// Says that it looks, and looks.
-    pub(super) async fn judged(&self, change: &Change, number: Option<u64>, stamp: &Stamp) -> Result<Judged, Again> {
-        let begun = Instant::now();
-        let prefix = prefix(change, stamp);
-        let started = format!("{prefix}-pending");
-        let pending = feedback::pending(self.frame(change, stamp, &started));
-        let name = change.repo.forge.as_str();
-        let look = async {
-            let source = self
-                .call(name, |forge| forge.fetch_source(&change.repo, number))
-                .await?;
-            let source = match source {
-                Answer::Yes(source) => source,
-                // The developer shall see it, not a check that stays pending.
-                Answer::No(code, why) => return Ok(Ok(Err(Unable::Outage(unfetchable(code, why))))),
-            };
-            let evaluation = self.evaluator.evaluate(change, source, (self.clock)());
-            Ok::<_, Again>(tokio::time::timeout(LONGEST, evaluation).await)
-        };
-        // That a pending display fails costs nobody the verdict.
-        let (_, outcome) = tokio::join!(self.show(&pending), look);
-        let judged = match outcome? {
-            Ok(Ok(judged)) => judged,
-            Ok(Err(Unable::Moved)) => {
-                let why = "the head moves: fetched and told ones differ".to_owned();
-                return Err(Again { after: None, why });
-            }
-            Ok(Err(Unable::Outage(outage))) => {
-                return Err(self.no_verdict(change, stamp, outage.code, outage.to_string()).await);
-            }
-            Err(_) => {
-                return Err(self
-                    .no_verdict(change, stamp, "evaluation-too-slow", String::new())
-                    .await);
-            }
-        };
-        if judged.outage() {
-            let code = judged
-                .findings
-                .iter()
-                .find(|finding| finding.denies)
-                .map(|finding| finding.code.to_string());
-            let code = code.unwrap_or_default();
-            return Err(self.no_verdict(change, stamp, &code, String::new()).await);
-        }
-        self.metrics.judged_in(begun.elapsed());
-        let count = if judged.allowed() {
-            Count::Success
-        } else {
-            Count::Failure
-        };
-        self.metrics.count(count);
-        self.log("head-judged", &fields(&change.repo, number, change.head_oid));
-        Ok(judged)
-    }
-
-    /// What it saw, as it is shown.
-    pub(super) fn verdict(
-        &self,
-        change: &Change,
-        stamp: &Stamp,
-        judged: &Judged,
-        answers: &[Answered],
-    ) -> Result<Display, Outage> {
-        let prefix = prefix(change, stamp);
-        let seen = hex(&Sha256::digest(canonical(&judged.findings)));
-        let evaluation = format!("{prefix}-{}", &seen[..16]);
-        let frame = self.frame(change, stamp, &evaluation);
-        let known = self.evaluator.waivers(&change.repo)?;
-        let seen = Seen {
-            findings: &judged.findings,
-            merge_base: judged.merge_base,
-            commits: judged.commits,
-            waivers: &judged.waivers,
-            policy: known.as_ref().map(|(policy, _)| policy),
-            answers,
-        };
-        Ok(feedback::verdict(frame, &seen))
-    }
-
-    fn frame<'a>(&self, change: &'a Change, stamp: &'a Stamp, evaluation: &'a str) -> Frame<'a> {
-        Frame {
-            change,
-            evaluation,
-            policy: &stamp.policy,
-            at: (self.clock)(),
-        }
-    }
-
-    /// Shows, if that is possible, that there is no verdict; the work is tried again.
-    async fn no_verdict(&self, change: &Change, stamp: &Stamp, code: &str, why: String) -> Again {
-        self.metrics.count(Count::NoVerdict);
-        let evaluation = format!("{}-{code}", prefix(change, stamp));
-        let display = feedback::unable(self.frame(change, stamp, &evaluation), code);
-        let _ = self.show(&display).await;
-        Again {
-            after: None,
-            why: format!("{code}: {why}"),
-        }
-    }
 }
 
 pub(super) fn refused(code: &str, why: &str) -> Again {
@@ -620,42 +588,11 @@ pub(super) fn refused(code: &str, why: &str) -> Again {
     }
 }
 
-fn unfetchable(code: &'static str, why: String) -> Outage {
-    Outage {
-        code,
-        what: "the forge gives no access to the repository".to_owned(),
-        why,
-        next: "grant the App the permission to read contents".to_owned(),
-    }
-}
-
-fn fields(repo: &ForgeRepo, number: Option<u64>, head: Oid) -> [(&'static str, String); 4] {
+pub(super) fn fields(repo: &ForgeRepo, number: Option<u64>, head: Oid) -> [(&'static str, String); 4] {
     [
         ("forge", repo.forge.clone()),
         ("repository", repo.full_name.clone()),
         ("change", number.map_or("-".to_owned(), |number| number.to_string())),
         ("head", head.to_string()),
     ]
-}
-
-/// The part of an evaluation's id that is known before it: head, base branch, policy and rules.
-fn prefix(change: &Change, stamp: &Stamp) -> String {
-    prefix_at(change.head_oid, &change.base, stamp)
-}
-
-fn prefix_at(head: Oid, base: &RefName, stamp: &Stamp) -> String {
-    let text = format!("{head} {base} {}", stamp.all);
-    hex(&Sha256::digest(text.as_bytes()))[..16].to_owned()
-}
-
-/// Whether a display is the verdict on the change as it is.
-pub(super) fn is_verdict_on(display: &Display, change: &Change, stamp: &Stamp) -> bool {
-    is_verdict_at(display, change.head_oid, &change.base, stamp)
-}
-
-/// Whether a display is the verdict on this head for this base branch.
-pub(super) fn is_verdict_at(display: &Display, head: Oid, base: &RefName, stamp: &Stamp) -> bool {
-    matches!(display.state, CheckState::Success | CheckState::Failure)
-        && display.head == head
-        && display.evaluation.starts_with(&prefix_at(head, base, stamp))
 }

@@ -34,10 +34,14 @@ pub enum Count {
     BreakerOpen,
     CallFailed,
     CallRefused,
+    Entered,
+    PassedBy,
+    Lapsed,
+    Restored,
 }
 
 /// Name and help of each counter.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 23] = [
     ("deliveries_accepted_total", "Deliveries stored"),
     ("deliveries_duplicate_total", "Deliveries that were stored before"),
     ("deliveries_unsigned_total", "Deliveries without a signature"),
@@ -74,6 +78,13 @@ const NAMES: [(&str, &str); 19] = [
     (
         "forge_refusals_total",
         "Steps that a forge refused: permissions, what is gone",
+    ),
+    ("revisions_entered_total", "Landed revisions that got their entry"),
+    ("revisions_passed_by_total", "Landed revisions that the policy refuses"),
+    ("protection_lapsed_total", "Refs whose protection at the forge lapsed"),
+    (
+        "protection_restored_total",
+        "Refs whose protection at the forge was restored",
     ),
 ];
 

@@ -5,8 +5,9 @@
 //! them: the sweep only puts deliveries of our own into the inbox, under ids that
 //! any replica makes alike, so that many sweeps have one effect.
 
-use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, is_verdict_at, is_verdict_on};
+use super::lane::{Again, Answer, Bot, Evaluator, MOST_CHANGES, Stamp};
 use super::metrics::Count;
+use super::verdict::{is_verdict_at, is_verdict_on};
 use crate::forge::{ForgeEvent, ForgeRepo};
 use crate::port::{Forge, OpenChange, Outage, Queue};
 use crate::push::Timestamp;
@@ -77,18 +78,25 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     async fn sweep_repository(&self, repo: &ForgeRepo) -> Result<(), Again> {
         let stamp: Result<_, Outage> = self.evaluator.stamp(repo);
         let Some(stamp) = stamp? else { return Ok(()) };
+        // A gate that cannot be used must not hide what is proposed.
+        let landed = self.look_after(repo, false).await;
+        self.sweep_changes(repo, &stamp).await?;
+        landed.map(drop)
+    }
+
+    async fn sweep_changes(&self, repo: &ForgeRepo, stamp: &Stamp) -> Result<(), Again> {
         let open = self.call(&repo.forge, |forge| forge.open_heads(repo)).await?;
         let Answer::Yes(open) = open else { return Ok(()) };
         for OpenChange { number, at } in open.into_iter().take(MOST_CHANGES) {
             let latest = self.queue.latest_display(repo, number).await?;
             if let Some(((head, base), latest)) = at.as_ref().zip(latest.as_ref())
-                && is_verdict_at(latest, *head, base, &stamp)
+                && is_verdict_at(latest, *head, base, stamp)
             {
                 continue;
             }
             let change = self.call(&repo.forge, |forge| forge.change(repo, number)).await?;
             let Answer::Yes(change) = change else { continue };
-            if !change.open || latest.is_some_and(|display| is_verdict_on(&display, &change, &stamp)) {
+            if !change.open || latest.is_some_and(|display| is_verdict_on(&display, &change, stamp)) {
                 continue;
             }
             let hour = (self.clock)().unix() / ONCE_IN;

@@ -12,6 +12,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("migrations/0002_work.sql"),
     include_str!("migrations/0003_bot.sql"),
     include_str!("migrations/0004_waiver.sql"),
+    include_str!("migrations/0005_ref_selector.sql"),
 ];
 
 /// `Lych` in ASCII: tells a ledger from any other SQLite file.

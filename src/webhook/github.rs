@@ -207,6 +207,7 @@ impl Payload {
 
     pub(super) fn push(&self, forge: &str) -> Result<Option<ForgeEvent>, Refused> {
         let ids = (self.before.as_deref(), self.after.as_deref());
-        Ok(pushed(self.repo(forge)?, self.name.as_deref(), ids.0, ids.1))
+        let by = self.sender.as_ref().and_then(|sender| sender.login.clone());
+        Ok(pushed(self.repo(forge)?, self.name.as_deref(), ids, by))
     }
 }

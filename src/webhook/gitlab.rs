@@ -74,6 +74,7 @@ struct Payload {
     #[serde(rename = "ref")]
     name: Option<String>,
     before: Option<String>,
+    user_username: Option<String>,
     after: Option<String>,
 }
 
@@ -114,7 +115,12 @@ pub(super) fn event(forge: &str, body: &[u8]) -> Result<ForgeEvent, Refused> {
         "note" => Ok(payload.note(forge).unwrap_or_else(|| ignored("note"))),
         "push" | "tag_push" => {
             let ids = (payload.before.as_deref(), payload.after.as_deref());
-            let event = pushed(payload.repo(forge)?, payload.name.as_deref(), ids.0, ids.1);
+            let event = pushed(
+                payload.repo(forge)?,
+                payload.name.as_deref(),
+                ids,
+                payload.user_username.clone(),
+            );
             Ok(event.unwrap_or_else(|| ignored("push")))
         }
         other => Ok(ignored(other)),

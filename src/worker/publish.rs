@@ -215,6 +215,7 @@ impl Source {
             received_at: entry.received_at,
             guarantees: &guarantees,
             signers: self.signers(entry),
+            landing: self.facts.landing.as_ref(),
             rule_set: match &self.facts.scan {
                 Fact::Known(scan) => Some(&scan.rule_set),
                 Fact::Unavailable { .. } => None,
@@ -255,6 +256,7 @@ impl Source {
         match (kind, &self.facts.scan) {
             (SelectorKind::Key, _) => self.signers(entry).iter().any(|s| s.key == value),
             (SelectorKind::Actor, _) => self.facts.push.actor.name == value,
+            (SelectorKind::Ref, _) => entry.update.name.as_str() == value,
             (SelectorKind::Rule, Fact::Known(scan)) => scan.secrets.iter().any(|s| s.rule == value),
             _ => false,
         }

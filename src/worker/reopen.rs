@@ -1,5 +1,6 @@
 //! Re-open events: suspending, ending and re-establishing what entries vouch for.
 
+use super::drift::begun_again;
 use super::publish::{Lead, Source, envelope, publish_with};
 use super::standing::is_closed;
 use super::{Gate, corrupt, standings};
@@ -189,6 +190,10 @@ async fn record_again<S: Store>(
             received_at: event.now,
             state: EntryState::Pending,
             owner: event.owner.clone(),
+            guarantees: match event.kind {
+                SelectorKind::Ref => begun_again(&old, event.now)?,
+                _ => old.guarantees.clone(),
+            },
             log_index: None,
             status_index: None,
             provenance: None,
@@ -298,7 +303,7 @@ pub async fn select<S: Store>(
         let hit = match kind {
             SelectorKind::Commit => entry.commit.is_some_and(|c| c.to_string() == value) || reaches(&entry)?,
             SelectorKind::Blob => reaches(&entry)?,
-            SelectorKind::Key | SelectorKind::Actor | SelectorKind::Rule => {
+            SelectorKind::Key | SelectorKind::Actor | SelectorKind::Rule | SelectorKind::Ref => {
                 if !sources.contains_key(&entry.push_id) {
                     sources.insert(entry.push_id.clone(), Source::load(store, &entry.push_id).await?);
                 }

@@ -4,8 +4,10 @@ mod canary;
 #[cfg(feature = "postgres")]
 mod chaos;
 mod chat;
+mod edges;
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the chaos test uses the rest"))]
 mod hub;
+mod landed;
 mod mend;
 mod payloads;
 mod postgres;

@@ -226,6 +226,7 @@ fn broken_packs_end_in_an_outage() {
 
 /// By hand, for a large repository: `LYCHGATE_LARGE=/path/to/bare.git cargo test --release --test it deltas`.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the large repository is named from outside")]
 fn a_real_history_gives_the_same() {
     let Some(large) = std::env::var_os("LYCHGATE_LARGE") else {
         return;

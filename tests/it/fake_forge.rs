@@ -54,6 +54,8 @@ impl Seen {
 /// What to answer.
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// Something other than JSON: its type and bytes.
+    pub(crate) raw: Option<(&'static str, Vec<u8>)>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Value,
 }
@@ -62,6 +64,7 @@ impl Reply {
     pub(crate) fn new(status: u16, body: Value) -> Self {
         Self {
             status,
+            raw: None,
             headers: Vec::new(),
             body,
         }
@@ -227,6 +230,9 @@ async fn serve<B: Brain>(
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }
+    if let Some((kind, bytes)) = reply.raw {
+        return response.header("content-type", kind).body(Body::from(bytes)).unwrap();
+    }
     let text = if reply.status == 204 {
         String::new()
     } else {
@@ -236,6 +242,22 @@ async fn serve<B: Brain>(
         .header("content-type", "application/json")
         .body(Body::from(text))
         .unwrap()
+}
+
+/// What a Git server says of its refs over HTTP; the first branch is the default.
+/// <https://git-scm.com/docs/http-protocol#_smart_server_response>
+pub(crate) fn advertised(refs: &[(&str, String)]) -> Reply {
+    let line = |text: String| format!("{:04x}{text}", text.len() + 4);
+    let (first, tip) = &refs[0];
+    let mut text = line("# service=git-upload-pack\n".to_owned()) + "0000";
+    text += &line(format!("{tip} HEAD\0symref=HEAD:{first} agent=fake\n"));
+    for (name, oid) in refs {
+        text += &line(format!("{oid} {name}\n"));
+    }
+    text += "0000";
+    let mut reply = Reply::new(200, Value::Null);
+    reply.raw = Some(("application/x-git-upload-pack-advertisement", text.into_bytes()));
+    reply
 }
 
 /// One page of a listing and the `Link` header to the next.

@@ -6,6 +6,7 @@
 mod forgejo;
 mod github;
 mod gitlab;
+mod guard;
 pub(crate) mod judged;
 mod limits;
 
@@ -68,6 +69,7 @@ pub(crate) fn hub_at(url: &str, manner: Manner) -> GitHub {
         api: url.to_owned(),
         app_id: APP,
         key: app_key().into(),
+        admin: None,
         manner,
     })
     .unwrap()

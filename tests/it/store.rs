@@ -632,13 +632,21 @@ async fn make_first_version(path: &Path) {
         INSERT INTO entry VALUES (1, 'e1', 'p', 'refs/heads/main', zeroblob(20), zeroblob(20), NULL, NULL, 1795000000, \
             '[]', 'o', 'published', 0, 0, 'prov', 'vsa'); \
         INSERT INTO entry (id, push_id, ref_name, old_oid, new_oid, received_at, guarantees, owner, state) \
-            VALUES ('e2', 'p', 'refs/heads/main', zeroblob(20), zeroblob(20), 1795000000, '[]', 'o', 'pending');";
+            VALUES ('e2', 'p', 'refs/heads/main', zeroblob(20), zeroblob(20), 1795000000, '[]', 'o', 'pending'); \
+        INSERT INTO reopen VALUES ('v1', 'reopen', 'operator', 'actor', 'dev', 1795000000, 0, 'envelope'); \
+        INSERT INTO reopen_entry VALUES ('v1', 0, 'e1');";
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let mut raw = options.connect().await.unwrap();
     let schema = include_str!("../../src/store/migrations/0001_ledger.sql");
     sqlx::raw_sql(schema).execute(&mut raw).await.unwrap();
     sqlx::raw_sql(CONTENT).execute(&mut raw).await.unwrap();
     raw.close().await.unwrap();
+}
+
+async fn store_events(raw: &mut SqliteConnection) -> Vec<(String, String)> {
+    let joined = "SELECT r.event, e.entry FROM reopen r JOIN reopen_entry e ON e.event = r.event";
+    let rows = sqlx::query(joined).fetch_all(raw).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 #[test]
@@ -663,7 +671,13 @@ fn an_older_ledger_with_content_is_brought_up_to_date_by_whoever_comes_first() {
         store.close().await.unwrap();
         let mut raw = raw(&path).await;
         let version = sqlx::query("PRAGMA user_version").fetch_one(&mut raw).await.unwrap();
-        assert_eq!(version.get::<i64, _>(0), 4);
+        assert_eq!(version.get::<i64, _>(0), 5);
+        let events = store_events(&mut raw).await;
+        assert_eq!(
+            events,
+            [("v1".to_owned(), "e1".to_owned())],
+            "events keep what they select"
+        );
         raw.close().await.unwrap();
     });
 }

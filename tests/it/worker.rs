@@ -309,6 +309,17 @@ fn good(key: &str, first_use: bool) -> Fact<SignatureFact> {
     })
 }
 
+/// All that a hook can see to hold.
+fn guarantees(since: Oid, at: Timestamp) -> String {
+    let guarantee = |control| Guarantee {
+        control,
+        since,
+        since_time: at,
+        evidence: "a test".into(),
+    };
+    serde_json::to_string(&Control::ALL.map(guarantee)[..4]).unwrap()
+}
+
 /// A push that moves `name` from `old` to `new` (0: none), as the pipeline records it.
 pub(crate) fn push(store: &MemoryStore, id: &str, name: &str, old: u64, new: u64) -> EntryRecord {
     let at = Timestamp::from_unix(NOW + id.bytes().map(i64::from).sum::<i64>());
@@ -351,6 +362,7 @@ pub(crate) fn push(store: &MemoryStore, id: &str, name: &str, old: u64, new: u64
             tree: (!deletes).then(|| oid(new + 0x1000)),
             previous: Fact::Known(None),
         }],
+        landing: None,
         scan: Fact::Known(ScanFact {
             rule_set: "ab".repeat(32),
             objects: 1,
@@ -360,12 +372,6 @@ pub(crate) fn push(store: &MemoryStore, id: &str, name: &str, old: u64, new: u64
         }),
         waivers: lychgate::facts::no_waivers(),
     };
-    let guarantee = |control| Guarantee {
-        control,
-        since: oid(new),
-        since_time: at,
-        evidence: "a test".into(),
-    };
     let entry = EntryRecord {
         id: format!("E{id}"),
         push_id: id.into(),
@@ -373,7 +379,7 @@ pub(crate) fn push(store: &MemoryStore, id: &str, name: &str, old: u64, new: u64
         commit: (!deletes).then(|| oid(new)),
         tree: (!deletes).then(|| oid(new + 0x1000)),
         received_at: at,
-        guarantees: serde_json::to_string(&Control::ALL.map(guarantee)).unwrap(),
+        guarantees: guarantees(oid(new), at),
         state: EntryState::Pending,
         owner: "boot 1 2".into(),
         log_index: None,

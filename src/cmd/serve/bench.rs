@@ -10,12 +10,13 @@ use crate::finding::Cause;
 use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
-use crate::mirror::{Fetched, Head, Mirrors, Wanted};
+use crate::mirror::{self, Fetched, Head, Mirrors, Wanted};
 use crate::pipeline::change::{Judged, Proposal, judge};
 use crate::pipeline::lane::{Evaluator, Stamp, Unable};
+use crate::pipeline::survey::{HISTORY, Survey};
 use crate::pipeline::{Waivers, World};
 use crate::port::{FetchSource, Outage};
-use crate::push::Timestamp;
+use crate::push::{Oid, RefName, Timestamp};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
 use crate::waiver::{Done, Order};
@@ -29,11 +30,11 @@ const TRIM_EVERY: u32 = 64;
 
 /// Mirrors, policies and keyrings. Cheap to clone.
 #[derive(Clone)]
-pub struct Bench(Arc<Tools>);
+pub struct Bench(pub(super) Arc<Tools>);
 
-struct Tools {
+pub(super) struct Tools {
     mirrors: Mirrors,
-    config: BotConfig,
+    pub(super) config: BotConfig,
     /// What the ledger is for a push: which keys gpgme has seen, what was scanned. It may be lost.
     verdicts: OnceCell<SqliteStore>,
     evaluations: AtomicU32,
@@ -57,19 +58,22 @@ impl Evaluator for Bench {
             return Ok(None);
         };
         let (policy, _) = policy(config)?;
+        // The mode is part of it, so that each head gets its verdict again once it is enforced.
+        let mode = if config.report_only { " report" } else { "" };
         // A waiver that begins or ends makes old verdicts out of date, as another policy does.
         let loosened = desk::in_effect(config, &policy.waivers, process::now());
-        let text = format!("{} {}{loosened}", policy.digest, RuleSet::builtin().digest());
+        let text = format!("{} {}{loosened}{mode}", policy.digest, RuleSet::builtin().digest());
         Ok(Some(Stamp {
             all: hex(&Sha256::digest(text.as_bytes()))[..16].to_owned(),
             policy: policy.digest.chars().take(12).collect(),
+            report_only: config.report_only,
+            sarif: config.sarif,
         }))
     }
 
     async fn evaluate(&self, change: &Change, source: FetchSource, now: Timestamp) -> Result<Judged, Unable> {
-        let (tools, change) = (Arc::clone(&self.0), change.clone());
-        let work = tokio::task::spawn_blocking(move || tools.evaluate(&change, &source, now));
-        work.await.unwrap_or_else(|_| Err(Unable::Outage(crashed())))
+        let change = change.clone();
+        self.aside(move |tools| tools.evaluate(&change, &source, now)).await
     }
 
     fn waivers(&self, repo: &ForgeRepo) -> Result<Option<(WaiverPolicy, String)>, Outage> {
@@ -100,6 +104,18 @@ impl Evaluator for Bench {
             open::runtime()?.block_on(desk::order(&config, &given))
         });
         work.await.unwrap_or_else(|_| Err(crashed()))
+    }
+}
+
+impl Bench {
+    /// Works in a thread of its own: fetching, git and the ledger of a gate block.
+    pub(super) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tools) -> Result<T, Unable> + Send + 'static,
+    ) -> Result<T, Unable> {
+        let tools = Arc::clone(&self.0);
+        let work = tokio::task::spawn_blocking(move || work(&tools));
+        work.await.unwrap_or_else(|_| Err(Unable::Outage(crashed())))
     }
 }
 
@@ -146,6 +162,45 @@ impl Tools {
             merge: (!queued).then_some(merge.as_str()),
         };
         self.mirrors.fetch(&wanted).map_err(Unable::Outage)
+    }
+
+    pub(super) fn survey_of(&self, repo: &ForgeRepo, source: &FetchSource) -> Result<Survey, Outage> {
+        let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
+        let (policy, _) = policy(config)?;
+        let tips = mirror::tips(repo, source)?;
+        let wanted = |(name, oid): &(RefName, Oid)| Some((name.clone(), *oid, policy.wants_of_forge(name)?));
+        let branches = tips.refs.iter().filter(|(name, _)| name.is_branch());
+        let default = tips
+            .default
+            .and_then(|name| tips.refs.iter().find(|(known, _)| *known == name));
+        Ok(Survey {
+            branches: branches.filter_map(wanted).collect(),
+            default: default.cloned(),
+        })
+    }
+
+    pub(super) fn history_of(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        source: &FetchSource,
+        now: Timestamp,
+    ) -> Result<Judged, Outage> {
+        let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
+        let held = self.mirrors.branch(repo, source, name)?;
+        let from = mirror::back(&held.git_dir, held.tip, HISTORY)?;
+        let change = Change {
+            repo: repo.clone(),
+            number: 0,
+            open: true,
+            base: name.clone(),
+            base_oid: from,
+            head_oid: held.tip,
+            author: String::new(),
+            merged_as: None,
+        };
+        let fetched = Fetched::between(&held, from);
+        open::runtime()?.block_on(self.judge(config, &change, &fetched, now))
     }
 
     async fn judge(
@@ -206,7 +261,7 @@ pub(super) fn policy(config: &RepositoryConfig) -> Result<(Policy, String), Outa
     })
 }
 
-fn gone(repo: &ForgeRepo) -> Outage {
+pub(super) fn gone(repo: &ForgeRepo) -> Outage {
     Outage {
         code: "repository-not-configured",
         what: format!("{} is not in the configuration", repo.full_name),

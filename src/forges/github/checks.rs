@@ -109,6 +109,7 @@ fn conclusion(state: CheckState) -> Option<&'static str> {
     match state {
         CheckState::Pending => None,
         CheckState::Success => Some("success"),
+        CheckState::Neutral => Some("neutral"),
         CheckState::Failure => Some("failure"),
         CheckState::Error => Some("cancelled"),
     }
@@ -195,7 +196,7 @@ pub(super) async fn show_status(session: &AsInstallation<'_>, display: &Display)
     let at = path::repo(&display.repo)?;
     let state = match display.state {
         CheckState::Pending => "pending",
-        CheckState::Success => "success",
+        CheckState::Success | CheckState::Neutral => "success",
         CheckState::Failure => "failure",
         CheckState::Error => "error",
     };

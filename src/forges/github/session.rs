@@ -42,6 +42,23 @@ impl Session for AsApp<'_> {
     }
 }
 
+/// An administrator, for changing protection.
+pub(super) struct AsAdmin<'a> {
+    pub(super) hub: &'a GitHub,
+    pub(super) token: &'a SecretString,
+}
+
+impl Session for AsAdmin<'_> {
+    async fn send(&self, call: &Call) -> Result<Answer, ForgeError> {
+        let credential = Credential::bearer(self.token);
+        self.hub.client.call(&self.hub.app_lane, &credential, call).await
+    }
+
+    fn client(&self) -> &Client {
+        &self.hub.client
+    }
+}
+
 /// One installation's pace and token.
 pub(super) struct Installation {
     pub(super) id: u64,

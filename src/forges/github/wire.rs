@@ -49,6 +49,9 @@ pub(super) struct Pull {
 #[derive(Deserialize)]
 pub(super) struct User {
     pub(super) login: String,
+    /// `User` or `Bot`.
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +103,10 @@ pub(super) struct CheckRuns {
 pub(super) struct CheckRun {
     pub(super) id: u64,
     #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) app: Option<InstallationRef>,
+    #[serde(default)]
     pub(super) external_id: Option<String>,
     #[serde(default)]
     pub(super) status: String,
@@ -143,4 +150,129 @@ pub(super) struct HookDelivery {
     pub(super) guid: String,
     pub(super) delivered_at: String,
     pub(super) status_code: i64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Rule {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) parameters: Parameters,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Parameters {
+    pub(super) required_approving_review_count: u32,
+    pub(super) dismiss_stale_reviews_on_push: bool,
+    pub(super) required_status_checks: Vec<RuleCheck>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RuleCheck {
+    pub(super) context: String,
+    #[serde(default)]
+    pub(super) integration_id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Classic {
+    #[serde(default)]
+    pub(super) enforce_admins: Flag,
+    #[serde(default)]
+    pub(super) allow_deletions: Flag,
+    #[serde(default)]
+    pub(super) allow_force_pushes: Flag,
+    #[serde(default)]
+    pub(super) required_pull_request_reviews: Option<ClassicReviews>,
+    #[serde(default)]
+    pub(super) required_status_checks: Option<StatusChecks>,
+}
+
+#[derive(Deserialize, Default)]
+pub(super) struct Flag {
+    #[serde(default)]
+    pub(super) enabled: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ClassicReviews {
+    #[serde(default)]
+    pub(super) required_approving_review_count: u32,
+    #[serde(default)]
+    pub(super) dismiss_stale_reviews: bool,
+}
+
+#[derive(Deserialize, Default)]
+pub(super) struct StatusChecks {
+    #[serde(default)]
+    pub(super) checks: Vec<ClassicCheck>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ClassicCheck {
+    pub(super) context: String,
+    #[serde(default)]
+    pub(super) app_id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RuleSuite {
+    #[serde(default)]
+    pub(super) after_sha: Option<Oid>,
+    #[serde(default)]
+    pub(super) result: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Ruleset {
+    pub(super) id: u64,
+    pub(super) name: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LandedPull {
+    pub(super) number: u64,
+    #[serde(default)]
+    pub(super) merged_at: Option<String>,
+    #[serde(default)]
+    pub(super) merge_commit_sha: Option<Oid>,
+    pub(super) user: Option<User>,
+    pub(super) base: NamedSide,
+    pub(super) head: Head,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NamedSide {
+    #[serde(rename = "ref")]
+    pub(super) name: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Review {
+    pub(super) user: Option<User>,
+    #[serde(default)]
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) commit_id: Option<Oid>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CombinedStatus {
+    #[serde(default)]
+    pub(super) statuses: Vec<Status>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Installed {
+    #[serde(default)]
+    pub(super) permissions: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) events: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Merged {
+    #[serde(default)]
+    pub(super) merged_by: Option<User>,
 }

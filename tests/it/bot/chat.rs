@@ -1,6 +1,6 @@
 //! Commands in comments and by buttons: who may give them, what becomes of them, what the one comment says.
 
-use super::stage::{Stage, opened, run};
+use super::stage::{Stage, opened, run_kept as run};
 use crate::support::token;
 use lychgate::forge::{CheckState, Display, Permission};
 use lychgate::push::{Oid, Timestamp};

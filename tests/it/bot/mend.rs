@@ -1,6 +1,6 @@
 //! What the comment tells to copy, done as it stands in a clone of the change: afterwards the change may enter.
 
-use super::stage::{Client, Stage, opened, run};
+use super::stage::{Client, Stage, opened, run_kept as run};
 use crate::support::{EMAIL, Run, WorkTree, token};
 use lychgate::forge::CheckState;
 

@@ -4,12 +4,13 @@ use crate::support::{Gate, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
 use lychgate::config::{BotConfig, Settings};
+use lychgate::forge::guard::{LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted};
 use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Permission};
 use lychgate::mirror::Mirrors;
 use lychgate::pipeline::lane::{Bot, Breaker, Journal};
 use lychgate::pipeline::metrics::Metrics;
 use lychgate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, Queue};
-use lychgate::push::{Oid, Timestamp};
+use lychgate::push::{Oid, RefName, Timestamp};
 use lychgate::server::{self, Door, Hook};
 use lychgate::store::SqliteStore;
 use secrecy::SecretString;
@@ -39,12 +40,25 @@ pub(crate) fn now() -> Timestamp {
 
 /// Runs a test on a stage of its own, on one thread.
 pub(crate) fn run(test: impl AsyncFnOnce(Stage)) {
+    run_on(|gate| config(gate, "acme/pay"), test);
+}
+
+/// Runs a test on a stage whose gate keeps a ledger of what lands.
+pub(crate) fn run_kept(test: impl AsyncFnOnce(Stage)) {
+    run_on(
+        |gate| configured(gate, &format!("gate = \"{}\"\n", gate.bare.display())),
+        test,
+    );
+}
+
+/// Runs a test on a stage with this configuration.
+pub(crate) fn run_on(config: impl FnOnce(&Gate) -> Configured, test: impl AsyncFnOnce(Stage)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let stage = Stage::new().await;
+        let stage = Stage::new(config).await;
         test(stage).await;
     });
 }
@@ -54,7 +68,23 @@ pub(crate) fn opened(number: u64) -> String {
     format!(r#"{{"action":"opened","number":{number},"repository":{{"id":5,"full_name":"acme/pay"}}}}"#)
 }
 
-fn repo() -> ForgeRepo {
+/// All that the policy can want of a forge.
+pub(crate) fn guarded() -> Protection {
+    let ours = RequiredCheck {
+        name: OUR_CHECK.into(),
+        ours: true,
+    };
+    Protection {
+        deletion_blocked: true,
+        force_push_blocked: true,
+        changes_only: true,
+        approvals: 1,
+        stale_dismissed: true,
+        checks: vec![ours],
+    }
+}
+
+pub(crate) fn repo() -> ForgeRepo {
     ForgeRepo {
         forge: "hub".into(),
         id: 5,
@@ -70,6 +100,10 @@ struct State {
     permissions: BTreeMap<String, Permission>,
     url: String,
     broken: bool,
+    protection: Protection,
+    landed: Vec<LandedChange>,
+    missing: Vec<String>,
+    sarif: Vec<(String, Oid, String)>,
 }
 
 /// A forge that remembers what it was told to show.
@@ -101,6 +135,53 @@ impl FakeForge {
 
     pub(crate) fn calls(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// A change is no longer there.
+    pub(crate) fn forget(&self, number: u64) {
+        self.state.lock().unwrap().changes.remove(&number);
+    }
+
+    /// A change is closed without a merge.
+    pub(crate) fn close(&self, number: u64) {
+        self.state.lock().unwrap().changes.get_mut(&number).unwrap().open = false;
+    }
+
+    /// Another repository is served.
+    pub(crate) fn serve(&self, url: &str) {
+        self.state.lock().unwrap().url = url.to_owned();
+    }
+
+    /// What the forge enforces from now on.
+    pub(crate) fn enforce(&self, protection: Protection) {
+        self.state.lock().unwrap().protection = protection;
+    }
+
+    /// What the forge lacks of permissions and events.
+    pub(crate) fn lack(&self, what: &str) {
+        self.state.lock().unwrap().missing.push(what.to_owned());
+    }
+
+    /// What was uploaded: ref, commit, SARIF.
+    pub(crate) fn uploads(&self) -> Vec<(String, Oid, String)> {
+        self.state.lock().unwrap().sarif.clone()
+    }
+
+    /// A change landed as this revision; the forge tells it of the change.
+    pub(crate) fn land(&self, number: u64, merged_as: Oid) {
+        let mut state = self.state.lock().unwrap();
+        let change = state.changes.get_mut(&number).unwrap();
+        (change.open, change.merged_as) = (false, Some(merged_as));
+        let landed = LandedChange {
+            number,
+            author: change.author.clone(),
+            merged_by: Some("merger".into()),
+            head: change.head_oid,
+            merged_as,
+            approved_by: vec!["reviewer".into()],
+            passed: vec![OUR_CHECK.into()],
+        };
+        state.landed.push(landed);
     }
 
     pub(crate) async fn wait_for_a_call(&self) {
@@ -142,7 +223,6 @@ impl Forge for FakeForge {
     }
 
     async fn fetch_source(&self, _: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
-        let number = number.unwrap_or_default();
         self.answer(|state| FetchSource {
             url: if state.broken {
                 format!("{}-not-there", state.url)
@@ -151,7 +231,10 @@ impl Forge for FakeForge {
             },
             user: "x".into(),
             password: SecretString::from(PASSWORD.to_owned()),
-            refspecs: vec![format!("+refs/pull/{number}/*:refs/changes/{number}/*")],
+            refspecs: match number {
+                Some(number) => vec![format!("+refs/pull/{number}/*:refs/changes/{number}/*")],
+                None => vec!["+refs/heads/*:refs/heads/*".to_owned()],
+            },
         })
     }
 
@@ -183,8 +266,43 @@ impl Forge for FakeForge {
     async fn redeliver(&self, _: Timestamp) -> Result<u32, ForgeError> {
         self.answer(|_| 0)
     }
+
+    async fn protection(&self, _: &ForgeRepo, _: &RefName) -> Result<Protection, ForgeError> {
+        self.answer(|state| state.protection.clone())
+    }
+
+    async fn landing(&self, _: &ForgeRepo, _: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
+        self.answer(|state| {
+            let here = |change: &&LandedChange| steps.contains(&change.merged_as);
+            let changes: Vec<LandedChange> = state.landed.iter().filter(here).cloned().collect();
+            let brought = |oid: &&Oid| !changes.iter().any(|change| change.merged_as == **oid);
+            Landing {
+                direct: steps.iter().filter(brought).copied().collect(),
+                protection: state.protection.clone(),
+                changes,
+                ..Landing::default()
+            }
+        })
+    }
+
+    async fn protect(&self, _: &ForgeRepo, _: &RefName, _: Wanted, _: bool) -> Result<Vec<String>, ForgeError> {
+        self.answer(|_| Vec::new())
+    }
+
+    async fn missing(&self, _: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+        self.answer(|state| state.missing.clone())
+    }
+
+    async fn upload(&self, _: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {
+        self.answer(|state| {
+            state.sarif.push((name.to_owned(), head, sarif.to_owned()));
+            true
+        })
+    }
 }
 
+/// A configuration, and its text for another process.
+pub(crate) type Configured = (BotConfig, String);
 pub(crate) type TestBot = Bot<SqliteStore, FakeForge, Bench>;
 
 /// The forge, its repository and a bot.
@@ -196,13 +314,13 @@ pub(crate) struct Stage {
     config: BotConfig,
     text: String,
     lines: Arc<Mutex<String>>,
-    base: String,
+    pub(crate) base: String,
     _stop: watch::Sender<bool>,
     stop: watch::Receiver<bool>,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    async fn new(config: impl FnOnce(&Gate) -> Configured) -> Self {
         let gate = Gate::new();
         let served = gate.scratch.path("forge.git");
         gate.scratch
@@ -214,7 +332,7 @@ impl Stage {
         work.push(&["HEAD:refs/heads/main"]).ok();
         let forge = FakeForge::default();
         forge.state.lock().unwrap().url = url;
-        let (config, text) = config(&gate, "acme/pay");
+        let (config, text) = config(&gate);
         let store = gate.scratch.path("bot.db");
         let lines = Arc::new(Mutex::new(String::new()));
         let bot = Arc::new(bot(&store, &config, forge.clone(), &lines).await);
@@ -240,7 +358,9 @@ impl Stage {
 
     /// A bot at another forge, which calls the repository `name`.
     pub(crate) async fn bot_at<F: Forge>(&self, forge: F, name: &str) -> Bot<SqliteStore, F, Bench> {
-        bot(&self.store, &config(&self.gate, name).0, forge, &self.lines).await
+        let lines = format!("gate = \"{}\"\n", self.gate.bare.display());
+        let (config, _) = configured_as(&self.gate, name, &lines);
+        bot(&self.store, &config, forge, &self.lines).await
     }
 
     /// Where the forge's repository can be fetched.
@@ -255,7 +375,7 @@ impl Stage {
         self.base.clone()
     }
 
-    fn tree(&self) -> WorkTree<'_> {
+    pub(crate) fn tree(&self) -> WorkTree<'_> {
         let url = self.forge.state.lock().unwrap().url.clone();
         let work = self.gate.work_tree(&url, &[]);
         work.git(&["fetch", "-q", "origin", "+refs/*:refs/remotes/all/*"]).ok();
@@ -276,18 +396,18 @@ impl Stage {
         let work = self.tree();
         work.git(&["checkout", "-q", &self.base]).ok();
         let head = commit(&work, number, file, text, signed);
-        self.tell(number, head);
+        self.propose_head(number, head);
         head
     }
 
     /// Opens a change at a commit that the forge's repository has, or moves it there.
     pub(crate) fn change_at(&self, number: u64, head: Oid) {
         self.point(number, head);
-        self.tell(number, head);
+        self.propose_head(number, head);
     }
 
     /// Tells the API about a change.
-    fn tell(&self, number: u64, head: Oid) {
+    pub(crate) fn propose_head(&self, number: u64, head: Oid) {
         let base: Oid = self.base.parse().unwrap();
         let change = Change {
             repo: repo(),
@@ -415,7 +535,19 @@ fn commit(work: &WorkTree<'_>, number: u64, file: &str, text: &str, signed: bool
     head.parse().unwrap()
 }
 
-fn config(gate: &Gate, name: &str) -> (BotConfig, String) {
+fn config(gate: &Gate, name: &str) -> Configured {
+    let home = gate.bare.join("lychgate");
+    let home = home.display();
+    let lines = format!("policy = \"{home}/policy.toml\"\nkeyring = \"{home}/keyring\"\n");
+    configured_as(gate, name, &lines)
+}
+
+/// A configuration with these lines about the repository.
+pub(crate) fn configured(gate: &Gate, lines: &str) -> Configured {
+    configured_as(gate, "acme/pay", lines)
+}
+
+fn configured_as(gate: &Gate, name: &str, lines: &str) -> Configured {
     let home = gate.bare.join("lychgate");
     let settings = std::fs::read_to_string(home.join("gate.toml")).unwrap();
     let resource = Settings::parse("gate.toml", &settings).unwrap().resource;
@@ -424,8 +556,8 @@ fn config(gate: &Gate, name: &str) -> (BotConfig, String) {
         "store = \"{here}bot.db\"\nmirrors = \"{here}mirrors\"\nfingerprint_key = \"{home}/fingerprint.key\"\n\
          [[forge]]\nname = \"hub\"\nkind = \"github\"\napi = \"https://api.example.com\"\napp_id = 1\n\
          key_file = \"{here}key\"\nwebhook_secret_files = [\"{here}secret\"]\n\
-         [[repository]]\nforge = \"hub\"\nname = \"{name}\"\nresource = \"{resource}\"\ngate = \"{gate}\"\n",
-        gate = gate.bare.display(),
+         [[repository]]\nforge = \"hub\"\nname = \"{name}\"\nresource = \"{resource}\"\n\
+         {lines}"
     );
     let config = BotConfig::parse("bot.toml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
     (config, text)
@@ -467,7 +599,7 @@ impl Client {
         self.port
     }
 
-    /// Delivers a signed body; gives the status.
+    /// Delivers a signed body about a change; gives the status.
     pub(crate) async fn post(&self, body: &str, delivery: &str) -> u16 {
         self.post_as("pull_request", body, delivery).await
     }
@@ -480,6 +612,11 @@ impl Client {
         let signature = format!("sha256={digits}");
         self.send_as(event, "/hooks/hub", body, delivery, Some(&signature))
             .await
+    }
+
+    /// As [`Client::post_as`].
+    pub(crate) async fn deliver(&self, event: &str, body: &str, delivery: &str) -> u16 {
+        self.post_as(event, body, delivery).await
     }
 
     pub(crate) async fn send(&self, path: &str, body: &str, delivery: &str, signature: Option<&str>) -> u16 {

@@ -2,15 +2,16 @@
 //!
 //! Only the fetching goes to a local repository, since that GitHub serves no Git.
 
-use super::stage::{self, Stage, run};
+use super::stage::{self, Stage, run_kept as run};
 use crate::fake_forge::Fake;
 use crate::fake_forge::github::{GitHubBrain, INSTALLATION, REPO, REPO_ID};
 use crate::forges::{github, hasty, hub_at};
 use axum::http::Method;
+use lychgate::forge::guard::{Landing, Protection, Wanted};
 use lychgate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
 use lychgate::forges::GitHub;
 use lychgate::port::{Delivery, FetchSource, Forge, ForgeError, Queue};
-use lychgate::push::Timestamp;
+use lychgate::push::{Oid, RefName, Timestamp};
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -56,6 +57,32 @@ impl Forge for Served {
 
     async fn redeliver(&self, since: Timestamp) -> Result<u32, ForgeError> {
         self.hub.redeliver(since).await
+    }
+
+    async fn protection(&self, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
+        self.hub.protection(repo, name).await
+    }
+
+    async fn landing(&self, repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
+        self.hub.landing(repo, name, steps).await
+    }
+
+    async fn protect(
+        &self,
+        repo: &ForgeRepo,
+        name: &RefName,
+        wanted: Wanted,
+        dry: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        self.hub.protect(repo, name, wanted, dry).await
+    }
+
+    async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+        self.hub.missing(repo).await
+    }
+
+    async fn upload(&self, repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {
+        self.hub.upload(repo, name, head, sarif).await
     }
 }
 

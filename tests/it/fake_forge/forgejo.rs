@@ -17,6 +17,8 @@ pub(crate) struct ForgejoBrain {
     pub(crate) reviews: Vec<Value>,
     pub(crate) comments: Vec<Value>,
     pub(crate) writers: BTreeMap<String, String>,
+    /// Answers to other reads, by the path below the repository.
+    pub(crate) canned: BTreeMap<String, Value>,
     next_id: u64,
 }
 
@@ -30,6 +32,7 @@ impl ForgejoBrain {
             reviews: Vec::new(),
             comments: Vec::new(),
             writers: BTreeMap::new(),
+            canned: BTreeMap::new(),
             next_id: 100,
         }
     }
@@ -79,7 +82,9 @@ impl ForgejoBrain {
                 self.reviews.push(review.clone());
                 Reply::new(200, review)
             }
-            ("GET", ["branches", name]) => Reply::new(200, json!({ "name": name, "commit": { "id": "b".repeat(40) } })),
+            ("GET", ["branches", name]) if !self.canned.contains_key(&format!("branches/{name}")) => {
+                Reply::new(200, json!({ "name": name, "commit": { "id": "b".repeat(40) } }))
+            }
             ("GET", ["collaborators", user, "permission"]) => match self.writers.get(*user) {
                 Some(permission) => Reply::new(200, json!({ "permission": permission })),
                 None => Reply::refuse(404, "not found"),
@@ -122,6 +127,18 @@ impl ForgejoBrain {
                 }
                 self.comments[at]["body"] = seen.body["body"].clone();
                 Reply::new(200, self.comments[at].clone())
+            }
+            ("GET", rest) => match self.canned.get(&rest.join("/")) {
+                Some(Value::Array(all)) => self.listed(seen, &all.clone()),
+                Some(one) => Reply::new(200, one.clone()),
+                None => Reply::refuse(404, "not found"),
+            },
+            ("POST" | "PUT" | "PATCH", rest) => {
+                // What was set is what is there from now on.
+                let before = self.canned.get(&rest.join("/")).cloned().unwrap_or(json!({}));
+                let after = super::laid_on(&before, seen.body.clone());
+                self.canned.insert(rest.join("/"), after.clone());
+                Reply::new(if seen.method == "POST" { 201 } else { 200 }, after)
             }
             _ => Reply::refuse(404, "not found"),
         }

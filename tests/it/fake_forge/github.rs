@@ -39,6 +39,14 @@ pub(crate) struct GitHubBrain {
     pub(crate) writers: BTreeMap<String, String>,
     /// Under which name the repository was known before it was renamed.
     pub(crate) old_name: Option<String>,
+    /// Answers to other reads, by the path below the repository: the example that they are shaped by, and the answer.
+    pub(crate) canned: BTreeMap<String, (&'static str, Value)>,
+    /// Permissions and events of the installation.
+    pub(crate) installed: Value,
+    /// What was uploaded to code scanning; `None`: it is not enabled.
+    pub(crate) sarifs: Option<Vec<Value>>,
+    /// What Git serves.
+    pub(crate) refs: Vec<(&'static str, String)>,
     examples: Value,
     next_id: u64,
 }
@@ -59,6 +67,10 @@ impl GitHubBrain {
             deliveries: Vec::new(),
             writers: BTreeMap::new(),
             old_name: None,
+            canned: BTreeMap::new(),
+            installed: json!({ "permissions": {}, "events": [] }),
+            sarifs: None,
+            refs: Vec::new(),
             examples: json!({}),
             next_id: 1_000,
         }
@@ -75,7 +87,7 @@ impl GitHubBrain {
         self.next_id
     }
 
-    fn like(&self, name: &str, value: Value) -> Value {
+    pub(crate) fn like(&self, name: &str, value: Value) -> Value {
         let example = &self.examples[name];
         let example = if example.is_array() { &example[0] } else { example };
         laid_on(example, value)
@@ -138,6 +150,13 @@ impl GitHubBrain {
                 self.listed(seen, &all)
             }
             ("POST", ["app", "hook", "deliveries", _, "attempts"]) => Reply::new(202, json!({})),
+            ("GET", ["app", "installations", id]) => {
+                let mut one = self.installed.clone();
+                one["id"] = json!(id.parse::<u64>().unwrap());
+                let mut installed = self.like("installed", one);
+                installed["permissions"] = self.installed["permissions"].clone();
+                Reply::new(200, installed)
+            }
             ("GET", ["repos", _, _, "installation"]) => {
                 Reply::new(200, self.like("installation", json!({ "id": INSTALLATION })))
             }
@@ -160,6 +179,9 @@ impl GitHubBrain {
                 let all: Vec<Value> = self.heads.iter().map(listed).collect();
                 self.listed(seen, &all)
             }
+            ("GET", ["pulls", n]) if self.canned.contains_key(&format!("pulls/{n}")) => {
+                self.canned(seen, &format!("pulls/{n}"))
+            }
             ("GET", ["pulls", n]) => self
                 .pull(number(n))
                 .map_or_else(|| Reply::refuse(404, "Not Found"), |pull| Reply::new(200, pull)),
@@ -178,7 +200,8 @@ impl GitHubBrain {
             },
             ("GET", ["commits", sha, "check-runs"]) => {
                 let name = seen.parameter("check_name");
-                let ours = |run: &&Value| run["head_sha"] == **sha && run["name"].as_str() == name.as_deref();
+                let ours =
+                    |run: &&Value| run["head_sha"] == **sha && name.as_deref().is_none_or(|name| run["name"] == name);
                 let all: Vec<Value> = self.runs.iter().filter(ours).cloned().collect();
                 self.wrapped(seen, "check_runs", &all)
             }
@@ -202,8 +225,56 @@ impl GitHubBrain {
             }
             ("POST", ["issues", n, "comments"]) => self.create_comment(number(n), &seen.body),
             (method, ["issues", "comments", id]) => self.change_comment(method, number(id), &seen.body),
+            ("POST", ["rulesets"]) => self.set_rules(&seen.body, 201),
+            ("PUT", ["rulesets", _]) => self.set_rules(&seen.body, 200),
+            ("POST", ["code-scanning", "sarifs"]) => match &mut self.sarifs {
+                None => Reply::refuse(
+                    403,
+                    "Code Security must be enabled for this repository to use code scanning.",
+                ),
+                Some(sarifs) => {
+                    sarifs.push(seen.body.clone());
+                    Reply::new(202, self.like("sarif", json!({})))
+                }
+            },
+            ("GET", rest) => self.canned(seen, &rest.join("/")),
             _ => Reply::refuse(404, "Not Found"),
         }
+    }
+
+    fn canned(&self, seen: &Seen, path: &str) -> Reply {
+        match self.canned.get(path) {
+            None => Reply::refuse(404, "Not Found"),
+            Some((name, Value::Array(all))) => {
+                let all: Vec<Value> = all.iter().map(|one| self.like(name, one.clone())).collect();
+                self.listed(seen, &all)
+            }
+            Some((name, one)) => Reply::new(200, self.like(name, one.clone())),
+        }
+    }
+
+    /// The rules of a ruleset are in force at once on the branches that it names.
+    fn set_rules(&mut self, body: &Value, status: u16) -> Reply {
+        if !body["name"].is_string() || !body["enforcement"].is_string() {
+            return Reply::refuse(422, "Invalid request");
+        }
+        for name in body["conditions"]["ref_name"]["include"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let branch = name.as_str().unwrap().trim_start_matches("refs/heads/");
+            self.canned
+                .insert(format!("rules/branches/{branch}"), ("rule", body["rules"].clone()));
+        }
+        let id = self.id();
+        let listed = json!([{ "id": id, "name": body["name"], "source_type": "Repository" }]);
+        self.canned.insert("rulesets".to_owned(), ("rulesets", listed));
+        let (name, enforcement) = (&body["name"], &body["enforcement"]);
+        Reply::new(
+            status,
+            self.like("ruleset", json!({ "id": id, "name": name, "enforcement": enforcement })),
+        )
     }
 
     fn create_run(&mut self, body: &Value) -> Reply {
@@ -324,6 +395,9 @@ enum Caller {
 
 impl Brain for GitHubBrain {
     fn answer(&mut self, seen: &Seen) -> Reply {
+        if seen.path.ends_with(".git/info/refs") {
+            return super::advertised(&self.refs);
+        }
         let parts = seen.parts();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let Some(caller) = self.caller(seen) else {

@@ -19,6 +19,8 @@ pub(crate) struct GitlabBrain {
     pub(crate) notes: Vec<Value>,
     /// Account → (id, access level).
     pub(crate) members: BTreeMap<String, (u64, u64)>,
+    /// Answers to other reads, by the path below the repository.
+    pub(crate) canned: BTreeMap<String, Value>,
     next_id: u64,
 }
 
@@ -32,6 +34,7 @@ impl GitlabBrain {
             statuses: Vec::new(),
             notes: Vec::new(),
             members: BTreeMap::new(),
+            canned: BTreeMap::new(),
             next_id: 100,
         }
     }
@@ -120,6 +123,18 @@ impl GitlabBrain {
                 }
                 self.notes[at]["body"] = seen.body["body"].clone();
                 Reply::new(200, self.notes[at].clone())
+            }
+            ("GET", rest) => match self.canned.get(&rest.join("/")) {
+                Some(Value::Array(all)) => self.listed(seen, &all.clone()),
+                Some(one) => Reply::new(200, one.clone()),
+                None => Reply::refuse(404, "not found"),
+            },
+            ("POST" | "PUT" | "PATCH", rest) => {
+                // What was set is what is there from now on.
+                let before = self.canned.get(&rest.join("/")).cloned().unwrap_or(json!({}));
+                let after = super::laid_on(&before, seen.body.clone());
+                self.canned.insert(rest.join("/"), after.clone());
+                Reply::new(if seen.method == "POST" { 201 } else { 200 }, after)
             }
             _ => Reply::refuse(404, "404 Not found"),
         }

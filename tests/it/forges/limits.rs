@@ -156,6 +156,7 @@ fn app_at(api: &str, key: &str) -> Result<GitHub, ForgeError> {
         api: api.to_owned(),
         app_id: 1,
         key: key.into(),
+        admin: None,
         manner: hasty(),
     })
 }

@@ -1,0 +1,309 @@
+//! Changes and repositories that today's bots stumble over: forks, size, renames, deletion, queues, SHA-256.
+//!
+//! A head that is pushed over while it is judged is in the parent module.
+
+use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on};
+use crate::support::{Gate, Signing, WorkTree};
+use lychgate::forge::CheckState;
+use lychgate::pipeline::metrics::Count;
+use lychgate::push::{Oid, Timestamp};
+use std::fmt::Write;
+
+/// Commits that git's own import makes at once, on top of the base; gives the last.
+fn imported(stage: &Stage, number: u64, commits: usize, files: usize, text: impl Fn(usize) -> String) -> Oid {
+    let work = stage.tree();
+    let mut stream = String::new();
+    for at in 0..commits {
+        let from = if at == 0 {
+            format!("from {}\n", stage.base)
+        } else {
+            String::new()
+        };
+        let _ = write!(
+            stream,
+            "commit refs/heads/big\ncommitter Dev <dev@example.com> {} +0000\ndata 4\nmore\n{from}",
+            1_709_294_400 + at
+        );
+        for file in 0..files {
+            let content = text(file);
+            let _ = write!(
+                stream,
+                "M 100644 inline c{at:04}/f{file:05}\ndata {}\n{content}\n",
+                content.len()
+            );
+        }
+    }
+    std::fs::write(stage.gate.scratch.path("stream"), stream).unwrap();
+    let script = format!(
+        "git fast-import --quiet < '{}'",
+        stage.gate.scratch.path("stream").display()
+    );
+    work.shell(&script, "").ok();
+    proposed(stage, &work, number, "big")
+}
+
+fn proposed(stage: &Stage, work: &WorkTree<'_>, number: u64, name: &str) -> Oid {
+    work.push(&["-f", &format!("{name}:refs/pull/{number}/head")]).ok();
+    let head: Oid = work.git(&["rev-parse", name]).ok().parse().unwrap();
+    stage.propose_head(number, head);
+    head
+}
+
+#[test]
+fn more_commits_than_the_api_lists_are_all_judged() {
+    run(async |stage: Stage| {
+        let head = imported(&stage, 7, 300, 1, |file| format!("text {file}"));
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let verdict = stage.verdicts().pop().unwrap();
+        assert_eq!((verdict.state, verdict.head), (CheckState::Failure, head));
+        assert!(
+            verdict.summary.starts_with("**300 findings in 300 commits"),
+            "{}",
+            &verdict.summary[..200]
+        );
+    });
+}
+
+#[test]
+fn more_files_than_the_api_lists_are_all_scanned() {
+    run(async |stage: Stage| {
+        let planted = crate::support::token(3_199);
+        let text = |file| {
+            if file == 3_199 {
+                format!("TOKEN={planted}")
+            } else {
+                format!("text {file}")
+            }
+        };
+        imported(&stage, 7, 1, 3_200, text);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let verdict = stage.verdicts().pop().unwrap();
+        let found = verdict
+            .annotations
+            .iter()
+            .find(|note| note.title == "secret-found")
+            .unwrap();
+        assert_eq!(found.path, "c0000/f03199");
+    });
+}
+
+#[test]
+fn a_forks_check_without_its_change_is_found_by_its_head() {
+    run(async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        let head = stage.propose(8, "b.txt", true);
+        let door = stage.open().await;
+        let asked = format!(
+            r#"{{"action":"rerequested","check_run":{{"head_sha":"{head}","pull_requests":[]}},
+                "sender":{{"login":"stranger"}},"repository":{{"id":5,"full_name":"acme/pay"}}}}"#
+        );
+        assert_eq!(door.deliver("check_run", &asked, "d1").await, 202);
+        stage.settle().await;
+        let verdicts = stage.verdicts();
+        assert_eq!(
+            verdicts.iter().map(|it| (it.number, it.head)).collect::<Vec<_>>(),
+            [(Some(8), head)]
+        );
+        // Asked again it is judged again, though its head has a verdict.
+        door.deliver("check_run", &asked, "d2").await;
+        stage.settle().await;
+        assert_eq!(stage.bot.metrics.read(Count::Success), 2);
+    });
+}
+
+#[test]
+fn a_renamed_or_transferred_repository_is_the_same_one() {
+    let by_id = |gate: &Gate| configured(gate, &format!("id = 5\ngate = \"{}\"\n", gate.bare.display()));
+    run_on(by_id, async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let renamed = opened(7).replace("acme/pay", "other-owner/money");
+        door.post(&renamed, "d2").await;
+        stage.settle().await;
+        assert_eq!(stage.bot.metrics.read(Count::Unchanged), 1, "its verdict is known");
+        assert_eq!(stage.verdicts().len(), 1);
+        let mirrors: Vec<_> = std::fs::read_dir(stage.gate.scratch.path("mirrors/hub"))
+            .unwrap()
+            .collect();
+        assert_eq!(mirrors.len(), 1, "and so is its mirror");
+    });
+}
+
+#[test]
+fn a_change_that_is_gone_and_a_head_that_is_gone_end_quietly() {
+    run(async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.forge.forget(7);
+        stage.settle().await;
+        assert!(
+            stage.shown().is_empty() && stage.lease().await.is_none(),
+            "{}",
+            stage.log()
+        );
+        // The branch of the change is deleted; the forge keeps what was proposed.
+        let head = stage.propose(8, "b.txt", true);
+        stage.forge.close(8);
+        door.post(&opened(8), "d2").await;
+        stage.settle().await;
+        assert!(stage.shown().is_empty(), "a closed change gets no verdict");
+        stage.propose_head(8, head);
+        door.post(&opened(8), "d3").await;
+        stage.settle().await;
+        assert_eq!(stage.verdicts().len(), 1);
+    });
+}
+
+fn queued(action: &str, head: Oid, base: Oid) -> String {
+    format!(
+        r#"{{"action":"{action}","merge_group":{{"head_sha":"{head}","base_sha":"{base}","base_ref":"refs/heads/main"}},
+            "repository":{{"id":5,"full_name":"acme/pay"}}}}"#
+    )
+}
+
+#[test]
+fn a_merge_queue_gets_the_verdict_on_its_own_commit_and_what_lands_its_entry() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
+        let change = stage.propose(7, "a.txt", true);
+        let base: Oid = stage.base.parse().unwrap();
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &stage.base]).ok();
+        work.git_ssh(&["merge", "-q", "-S", "--no-ff", "-m", "Queue", &change.to_string()])
+            .ok();
+        work.push(&["HEAD:refs/heads/gh-readonly-queue/main/pr-7"]).ok();
+        let group: Oid = work.git(&["rev-parse", "HEAD"]).ok().parse().unwrap();
+        let door = stage.open().await;
+        assert_eq!(
+            door.deliver("merge_group", &queued("checks_requested", group, base), "q1")
+                .await,
+            202
+        );
+        stage.settle().await;
+        let verdict = stage.verdicts().pop().unwrap();
+        assert_eq!(
+            (verdict.number, verdict.head, verdict.state),
+            (None, group, CheckState::Success)
+        );
+
+        // A group that is given up asks for nothing; one that cannot enter is told so.
+        assert_eq!(
+            door.deliver("merge_group", &queued("destroyed", group, base), "q2")
+                .await,
+            202
+        );
+        work.commit("unsigned.txt", "x\n", Signing::None);
+        work.push(&["HEAD:refs/heads/gh-readonly-queue/main/pr-8"]).ok();
+        let bad: Oid = work.git(&["rev-parse", "HEAD"]).ok().parse().unwrap();
+        door.deliver("merge_group", &queued("checks_requested", bad, base), "q3")
+            .await;
+        stage.settle().await;
+        let verdicts = stage.verdicts();
+        assert_eq!(verdicts.len(), 2);
+        assert_eq!((verdicts[1].head, verdicts[1].state), (bad, CheckState::Failure));
+
+        // The queue moves main to its commit.
+        work.push(&[&format!("{group}:refs/heads/main")]).ok();
+        stage.forge.land(7, group);
+        let pushed = format!(
+            r#"{{"ref":"refs/heads/main","before":"{base}","after":"{group}","repository":{{"id":5,"full_name":"acme/pay"}}}}"#
+        );
+        door.deliver("push", &pushed, "q4").await;
+        stage.settle().await;
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 1, "{}", stage.log());
+        stage
+            .gate
+            .ask(&["verify", &group.to_string(), "--ref", "main", "--level", "4"])
+            .ok();
+    });
+}
+
+#[test]
+fn a_repository_of_sha_256_gets_no_false_verdict() {
+    run(async |stage: Stage| {
+        let scratch = &stage.gate.scratch;
+        let (served, work) = (scratch.path("sha256.git"), scratch.path("sha256"));
+        let (served, work) = (served.to_str().unwrap(), work.to_str().unwrap());
+        scratch
+            .run(
+                "git",
+                &["init", "-q", "--bare", "--object-format=sha256", "-b", "main", served],
+            )
+            .ok();
+        scratch
+            .run("git", &["init", "-q", "--object-format=sha256", "-b", "main", work])
+            .ok();
+        for refs in ["HEAD:refs/heads/main", "HEAD:refs/pull/7/head"] {
+            scratch
+                .run("git", &["-C", work, "commit", "-q", "--allow-empty", "-m", "x"])
+                .ok();
+            scratch.run("git", &["-C", work, "push", "-q", served, refs]).ok();
+        }
+        let head: Oid = scratch
+            .run("git", &["-C", work, "rev-parse", "HEAD"])
+            .ok()
+            .parse()
+            .unwrap();
+        stage.forge.serve(&format!("file://{served}"));
+        stage.propose_head(7, head);
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        assert!(stage.verdicts().is_empty());
+        let last = stage.shown().pop().unwrap();
+        assert_eq!((last.state, last.head), (CheckState::Error, head));
+        assert!(
+            last.summary.contains("says nothing about your work"),
+            "{}",
+            last.summary
+        );
+        assert!(stage.log().contains("object-format-unsupported"), "{}", stage.log());
+    });
+}
+
+#[test]
+fn a_policy_that_cannot_be_used_is_told_at_the_change_and_mends_itself() {
+    run(async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        stage.gate.edit_policy("version = 1", "version = \"one\"");
+        let door = stage.open().await;
+        door.post(&opened(7), "d1").await;
+        stage.settle().await;
+        let last = stage.shown().pop().unwrap();
+        assert_eq!(last.state, CheckState::Error);
+        assert!(last.summary.contains("policy-invalid"), "{}", last.summary);
+        assert!(
+            stage.log().contains("policy.toml:"),
+            "the log says where: {}",
+            stage.log()
+        );
+        stage.gate.edit_policy("version = \"one\"", "version = 1");
+        stage.later();
+        stage.settle().await;
+        assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Success);
+    });
+}
+
+#[test]
+fn a_gate_that_cannot_be_used_hides_no_change() {
+    let nowhere = |gate: &Gate| configured(gate, &format!("gate = \"{}\"\n", gate.bare.display()));
+    run_on(nowhere, async |stage: Stage| {
+        stage.propose(7, "a.txt", true);
+        std::fs::rename(stage.gate.home("ledger.db"), stage.gate.home("ledger.gone")).unwrap();
+        assert!(
+            !stage.bot.sweep(Timestamp::from_unix(0)).await,
+            "it says that something is wrong"
+        );
+        stage.settle().await;
+        assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Success);
+        assert!(stage.log().contains("store-missing"), "{}", stage.log());
+    });
+}

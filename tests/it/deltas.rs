@@ -223,20 +223,3 @@ fn broken_packs_end_in_an_outage() {
     }
     assert!(refused > 6, "only {refused} of 12 were refused");
 }
-
-/// By hand, for a large repository: `LYCHGATE_LARGE=/path/to/bare.git cargo test --release --test it deltas`.
-#[test]
-#[expect(clippy::disallowed_methods, reason = "the large repository is named from outside")]
-fn a_real_history_gives_the_same() {
-    let Some(large) = std::env::var_os("LYCHGATE_LARGE") else {
-        return;
-    };
-    let (whole, looked_at, _) = found(Path::new(&large), false);
-    let (parts, less, passed) = found(Path::new(&large), true);
-    println!(
-        "{looked_at} objects, {passed} passed by their parts, {} hits",
-        whole.len()
-    );
-    assert_eq!(less + passed, looked_at);
-    assert_eq!(parts, whole);
-}

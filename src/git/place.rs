@@ -2,7 +2,8 @@
 //!
 //! First the new commits in their order, each tree once: the first commit that
 //! has the object names the place. This is bounded; what it does not reach, and
-//! what no new commit has, gets its place from the reverse map of the pass.
+//! what no new commit has, gets its place from the reverse map of the pass: then
+//! the path is right and the commit has the object, but need not be the first.
 
 use super::body::{CommitHead, EntryKind, tree_entries};
 use super::introduced::{join, place_of};

@@ -435,3 +435,20 @@ pub(crate) fn token(seed: u64) -> String {
     let check: String = (0..6).rev().map(|place| digit(sum / 62u64.pow(place))).collect();
     format!("{}_{body}{check}", "ghp")
 }
+
+/// A shown text without what differs from run to run.
+pub(crate) fn masked(text: &str) -> String {
+    let kinds = [
+        (r"\b01[0-9A-Z]{24}\b", "[ULID]"),
+        (r"\b[0-9a-f]{64}\b", "[fingerprint]"),
+        (r"\b[0-9a-f]{40}\b", "[oid]"),
+        (r"\b[0-9a-f]{12}\b", "[short]"),
+        (r"\d{4}-\d\d-\d\dT[0-9:]{8}Z", "[time]"),
+    ];
+    kinds.iter().fold(text.to_owned(), |text, (pattern, name)| {
+        regex::Regex::new(pattern)
+            .unwrap()
+            .replace_all(&text, *name)
+            .into_owned()
+    })
+}

@@ -5,7 +5,7 @@
 
 mod rules;
 
-use crate::support::{Gate, Signing, WorkTree, system_account, token};
+use crate::support::{Gate, Signing, WorkTree, masked, system_account, token};
 use crate::worker::wait;
 use serde_json::Value;
 
@@ -71,23 +71,6 @@ fn statements(gate: &Gate, commit: &str) -> [Value; 2] {
         let envelope: Value = serde_json::from_str(&envelope.unwrap()).unwrap();
         let payload = envelope["payload"].as_str().unwrap();
         serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payload).unwrap()).unwrap()
-    })
-}
-
-/// Masks what differs from run to run.
-fn masked(text: &str) -> String {
-    let kinds = [
-        (r"\b01[0-9A-Z]{24}\b", "[ULID]"),
-        (r"\b[0-9a-f]{64}\b", "[fingerprint]"),
-        (r"\b[0-9a-f]{40}\b", "[oid]"),
-        (r"\b[0-9a-f]{12}\b", "[short]"),
-        (r"\d{4}-\d\d-\d\dT[0-9:]{8}Z", "[time]"),
-    ];
-    kinds.iter().fold(text.to_owned(), |text, (pattern, name)| {
-        regex::Regex::new(pattern)
-            .unwrap()
-            .replace_all(&text, *name)
-            .into_owned()
     })
 }
 

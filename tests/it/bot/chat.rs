@@ -1,7 +1,7 @@
 //! Commands in comments and by buttons: who may give them, what becomes of them, what the one comment says.
 
 use super::stage::{Stage, opened, run_kept as run};
-use crate::support::token;
+use crate::support::{masked, token};
 use lychgate::forge::{CheckState, Display, Permission};
 use lychgate::push::{Oid, Timestamp};
 use serde_json::Value;
@@ -60,23 +60,6 @@ fn last_answer(display: &Display) -> &str {
 fn waivers(stage: &Stage) -> Vec<Value> {
     let list = stage.gate.json(&["waiver", "list", "--all"]);
     list["waivers"].as_array().unwrap().clone()
-}
-
-/// A shown text without what differs from run to run.
-fn masked(text: &str) -> String {
-    let kinds = [
-        (r"\b01[0-9A-Z]{24}\b", "[ULID]"),
-        (r"\b[0-9a-f]{64}\b", "[fingerprint]"),
-        (r"\b[0-9a-f]{40}\b", "[oid]"),
-        (r"\b[0-9a-f]{12}\b", "[short]"),
-        (r"\d{4}-\d\d-\d\dT[0-9:]{8}Z", "[time]"),
-    ];
-    kinds.iter().fold(text.to_owned(), |text, (pattern, name)| {
-        regex::Regex::new(pattern)
-            .unwrap()
-            .replace_all(&text, *name)
-            .into_owned()
-    })
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`],
 //!    [`baseline`], [`gitleaks`], [`waiver`]; with the bot [`webhook`], [`chat`].
 //! 3. Ports: [`port`].
-//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`]; with the bot [`forges`], [`mirror`].
+//! 4. Adapters, one vendor each: [`git`], [`keyring`], [`signer`], [`store`], [`verdicts`]; with the bot [`forges`],
+//!    [`mirror`].
 //! 5. Flow: [`pipeline`], [`worker`], [`server`].
 //! 6. Commands: [`cmd`].
 //!
@@ -51,6 +52,7 @@ pub mod keyring;
 pub mod mirror;
 pub mod signer;
 pub mod store;
+pub mod verdicts;
 
 pub mod pipeline;
 #[cfg(feature = "bot")]

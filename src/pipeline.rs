@@ -34,7 +34,9 @@ use crate::config::Policy;
 use crate::decision::{self, Decision, Verdict};
 use crate::facts::{Fact, Facts};
 use crate::finding::Finding;
-use crate::port::{Canonical, DecisionRecord, Document, EntryRecord, EntryState, Keyring, Outage, Repository, Store};
+use crate::port::{
+    Canonical, DecisionRecord, Document, EntryRecord, EntryState, Keyring, Outage, Repository, Store, Verdicts,
+};
 use crate::push::{Oid, Push};
 use crate::scan::{RuleSet, Scanner};
 
@@ -56,6 +58,8 @@ pub struct World<'a, R, K, S> {
     pub policy_text: &'a str,
     /// Where waivers are looked up.
     pub waivers: Waivers<'a>,
+    /// What objects were found to be before, under the same rules; learns what they are found to be now.
+    pub verdicts: Option<&'a dyn Verdicts>,
 }
 
 impl<'a, R, K, S> World<'a, R, K, S> {
@@ -81,6 +85,15 @@ impl<'a, R, K, S> World<'a, R, K, S> {
             policy,
             policy_text,
             waivers,
+            verdicts: None,
+        }
+    }
+
+    /// The same, with what objects were found to be before under the same rules.
+    pub fn knowing(self, verdicts: &'a dyn Verdicts) -> Self {
+        Self {
+            verdicts: Some(verdicts),
+            ..self
         }
     }
 }

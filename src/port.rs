@@ -9,7 +9,7 @@ mod repository;
 
 pub use bot::{DeadLetter, Delivery, Depth, FetchSource, Forge, ForgeError, Leased, LetterBox, OpenChange, Queue};
 pub use repository::{
-    Inspected, InspectedUpdate, Introduced, Looked, NewCommit, Object, ObjectVisitor, Part, Repository,
+    Inspected, InspectedUpdate, Introduced, Looked, NewCommit, Object, ObjectVisitor, Part, Repository, Verdicts,
 };
 
 use crate::facts::SignatureFact;

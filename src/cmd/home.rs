@@ -81,6 +81,11 @@ impl Home {
         self.dir.join("fingerprint.key")
     }
 
+    /// What objects were found to be, for later pushes and scans.
+    pub fn verdicts(&self) -> PathBuf {
+        self.dir.join("verdicts")
+    }
+
     /// The keyring's folder.
     pub fn keyring(&self) -> PathBuf {
         self.dir.join("keyring")

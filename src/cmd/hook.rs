@@ -149,11 +149,16 @@ async fn decide(home: &Home, push: Push, now: Timestamp) -> Result<(Received, Wa
     let scanner = Scanner::new(rules, &key);
     let signed_by = || open::public_key(home);
     let waivers = Waivers::Ledger(&signed_by);
-    let world = World::new(&repository, &keyring, &store, &scanner, rules, &policy, waivers);
+    let verdicts = open::verdicts(home, &key);
+    let world = World::new(&repository, &keyring, &store, &scanner, rules, &policy, waivers).knowing(&verdicts);
     let owner = process::owner();
     let received = pipeline::receive(&world, push, &owner).await;
     store.leave().await;
     let received = received?;
+    if received.decision.verdict == Verdict::Allow {
+        // Without them later pushes take longer, and no push is refused for that; `init --check` shows the folder.
+        let _ = verdicts.keep();
+    }
     pass::write(home, &owner, &received.decision.accepted);
     Ok((received, policy.0.waivers))
 }

@@ -12,6 +12,7 @@ use crate::port::{EntryRecord, Outage};
 use crate::scan::{FingerprintKey, RuleSet, Scanner};
 use crate::signer::FileSigner;
 use crate::store::SqliteStore;
+use crate::verdicts::Verdicts;
 use crate::waiver::Order;
 use secrecy::SecretBox;
 use std::path::{Path, PathBuf};
@@ -127,6 +128,11 @@ pub fn fingerprint_key(path: &Path) -> Result<FingerprintKey, Outage> {
         });
     }
     Ok(SecretBox::new(key))
+}
+
+/// What the installation knows of objects under the shipped rules.
+pub fn verdicts(home: &Home, key: &FingerprintKey) -> Verdicts {
+    Verdicts::new(&home.verdicts(), key, RuleSet::builtin().digest())
 }
 
 /// The store.

@@ -12,6 +12,7 @@
 mod accept;
 mod audit;
 mod files;
+mod known;
 mod progress;
 mod repository;
 pub(super) mod setup;
@@ -43,6 +44,10 @@ pub struct ScanArgs {
     /// Scan the whole history: every object of the repository PATH once.
     #[arg(long, conflicts_with = "no_ignored")]
     pub history: bool,
+    /// Note which objects of a repository with an installed gate have nothing in them: later pushes to it and
+    /// scans of it need not look at them again.
+    #[arg(long, conflicts_with_all = ["staged", "range", "no_ignored", "rules", "gitleaks_config"])]
+    pub remember: bool,
     /// Leave out files that Git ignores.
     #[arg(long)]
     pub no_ignored: bool,
@@ -202,6 +207,8 @@ impl From<Grade> for Severity {
 struct Eye<'a> {
     scanner: &'a Scanner<'a>,
     allow: &'a Allow,
+    /// The digest of the rules.
+    rule_set: &'a str,
     /// Held while a large archive is in memory.
     large: Mutex<()>,
 }
@@ -241,6 +248,7 @@ pub fn run(args: &ScanArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     let eye = Eye {
         scanner: &scanner,
         allow: &setup.allow,
+        rule_set: setup.rules().digest(),
         large: Mutex::default(),
     };
     let mut report = sources(args, &eye, out)?;
@@ -276,7 +284,7 @@ fn sources(args: &ScanArgs, eye: &Eye, out: &mut Output) -> Result<Report, Comma
         } else if let Some(range) = &args.range {
             repository::range(eye, path, range, out)?
         } else if args.history || repository::is_bare(path) {
-            repository::history(eye, path, out)?
+            repository::history(eye, path, args.remember, out)?
         } else if repository::is_bundle(path) {
             repository::bundle(eye, path, out)?
         } else if path == Path::new("-") {

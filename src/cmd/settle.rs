@@ -44,6 +44,7 @@ pub fn run(args: &SettleArgs, now: Timestamp, out: &mut Output) -> Result<Outcom
         store.leave().await;
         done
     })?;
+    merge(&home)?;
     match args.format {
         Format::Text => out.line(format!("settled: {done} tasks done")),
         Format::Json => out.line(serde_json::json!({ "done": done })),
@@ -66,6 +67,18 @@ pub(crate) async fn rounds(home: &Home, store: &SqliteStore, now: Timestamp) -> 
         }
     }
     Ok(done)
+}
+
+/// Puts in order what pushes have learned of objects.
+fn merge(home: &Home) -> Result<(), Outage> {
+    let key = open::fingerprint_key(&home.fingerprint_key())?;
+    let merged = open::verdicts(home, &key).merge();
+    merged.map_err(|why| Outage {
+        code: "verdicts-not-kept",
+        what: format!("cannot put {} in order", home.verdicts().display()),
+        why: why.to_string(),
+        next: "let this account write there, or remove the folder: later pushes only take longer".into(),
+    })
 }
 
 async fn round(home: &Home, store: &SqliteStore, repository: &GitGate, now: Timestamp) -> Result<u32, CommandError> {

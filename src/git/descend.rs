@@ -258,8 +258,9 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
         };
         if self.pass.claim(at, node.rope.len()) {
             match (kind, from.filter(|(base, _)| base.plain)) {
+                (Kind::Blob, _) if self.pass.known(at, node.rope.len()) => node.plain = true,
                 (Kind::Blob, Some((base, kept))) if self.clean(&node.rope, base, kept) => {
-                    self.pass.visitor.passed(node.rope.len() as u64);
+                    self.pass.passed(at, node.rope.len());
                     node.plain = true;
                 }
                 (Kind::Tree, from) => self.tree(at, &mut node, from),
@@ -298,7 +299,7 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
     /// Visits a tree; of one that is made from a plain one only the entries that the delta gives it.
     fn tree(&mut self, at: u32, node: &mut Node<'m>, from: Option<(&Node<'m>, &[Kept])>) {
         let id_len = self.pass.quarantine.id(at).as_bytes().len();
-        let noted = !self.pass.appended.contains(&at);
+        let noted = !self.pass.is_appended(at);
         if let Some((base, kept)) = from
             && !base.starts.is_empty()
         {
@@ -310,7 +311,7 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
                 entries
                     .iter()
                     .for_each(|entry| self.pass.note_entry(entry, at, &mut self.outsiders));
-                self.pass.visitor.passed(data.len() as u64);
+                self.pass.passed(at, data.len());
                 (node.plain, node.starts) = (true, if noted { starts } else { Vec::new() });
                 return;
             }

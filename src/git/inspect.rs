@@ -8,7 +8,7 @@ use super::place;
 use super::quarantine::Read;
 use super::reused::{self, Outside};
 use super::store::{Store, Target, oid_of};
-use super::traverse::{Brought, Found, NOBODY, Traversed, traverse};
+use super::traverse::{Brought, Found, NOBODY, Older, Traversed, traverse};
 use super::walk::{NewCommits, Walk};
 use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact};
@@ -60,7 +60,10 @@ pub(super) fn inspect<V: ObjectVisitor>(
     }
     let appended = reused::appended(store, &deadline)?;
     let mut traversed = match &store.quarantine {
-        Some(q) => traverse(q, visitor, limits.object_bytes, bounds.threads, &appended, &deadline)?,
+        Some(q) => {
+            let older = Older::Appended(&appended);
+            traverse(q, visitor, limits.object_bytes, bounds.threads, older, &deadline)?
+        }
         None => Traversed::default(),
     };
     let mut noted = Noted::new();
@@ -129,7 +132,7 @@ pub(super) fn survey<V: ObjectVisitor>(
     let limits = Limits::of(bounds);
     let none = HashSet::new();
     let mut traversed = match &store.quarantine {
-        Some(own) => traverse(own, visitor, limits.object_bytes, bounds.threads, &none, &deadline)?,
+        Some(own) => traverse(own, visitor, limits.object_bytes, bounds.threads, Older::All, &deadline)?,
         None => Traversed::default(),
     };
     // Nobody asks for the commits' text: of a long history it is as large as all else together.

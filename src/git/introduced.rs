@@ -204,6 +204,9 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             Read::Done(kind) => {
                 self.objects += 1;
                 self.bytes += data.len() as u64;
+                if self.visitor.is_known(oid, data.len() as u64) {
+                    return Ok(true);
+                }
                 let looked = self.visitor.visit(oid, kind_of(kind), &data);
                 self.hits
                     .extend(looked.hits.into_iter().map(|hit| (place.clone(), hit)));

@@ -5,12 +5,12 @@
 //! what no new commit has, gets its place from the reverse map of the pass: then
 //! the path is right and the commit has the object, but need not be the first.
 
+use super::MAX_TREE_DEPTH;
 use super::body::{CommitHead, EntryKind, tree_entries};
 use super::introduced::{join, place_of};
-use super::quarantine::{Quarantine, Read};
+use super::quarantine::{Quarantine, Read, Reader};
 use super::store::{oid_from, oid_of};
 use super::traverse::NOBODY;
-use super::{MAX_OBJECT_BYTES, MAX_TREE_DEPTH};
 use crate::finding::Place;
 use crate::port::Outage;
 use crate::push::Oid;
@@ -41,6 +41,7 @@ pub(super) fn places(
     }
     let mut search = Search {
         quarantine,
+        reader: Reader::default(),
         open,
         seen: HashSet::new(),
         places,
@@ -48,15 +49,16 @@ pub(super) fn places(
     for (commit, head) in commits {
         search.commit(*commit, head)?;
     }
-    let Search { open, mut places, .. } = search;
-    for oid in open {
-        places.insert(oid, by_holders(quarantine, oid, holders)?);
+    for oid in std::mem::take(&mut search.open) {
+        let place = search.by_holders(oid, holders)?;
+        search.places.insert(oid, place);
     }
-    Ok(places)
+    Ok(search.places)
 }
 
 struct Search<'a> {
     quarantine: &'a Quarantine,
+    reader: Reader,
     open: BTreeSet<Oid>,
     seen: HashSet<u32>,
     places: BTreeMap<Oid, Place>,
@@ -76,8 +78,8 @@ impl Search<'_> {
             if depth > MAX_TREE_DEPTH || !self.seen.insert(at) {
                 continue;
             }
-            let limit = MAX_OBJECT_BYTES as u64;
-            if !matches!(self.quarantine.read(at, limit, &mut data)?, Read::Done(Kind::Tree)) {
+            let read = self.quarantine.read_next(at, &mut data, &mut self.reader)?;
+            if !matches!(read, Read::Done(Kind::Tree)) {
                 continue;
             }
             for entry in tree_entries(&data, commit.as_bytes().len()) {
@@ -102,43 +104,44 @@ impl Search<'_> {
             self.places.insert(oid, place_of(commit, oid, path));
         }
     }
-}
 
-/// Climbs the reverse map; ends with what is known where it ends.
-fn by_holders(quarantine: &Quarantine, object: Oid, holders: &[u32]) -> Result<Place, Outage> {
-    let Some(at) = quarantine.position(object.as_bytes()) else {
-        return Ok(Place {
-            object: Some(object),
-            ..Place::default()
-        });
-    };
-    let mut names: Vec<Vec<u8>> = Vec::new();
-    let mut commit = None;
-    let (mut child, mut data) = (at, Vec::new());
-    while names.len() <= MAX_TREE_DEPTH {
-        let holder = holders.get(child as usize).copied().unwrap_or(NOBODY);
-        if holder == NOBODY {
-            break;
-        }
-        match quarantine.read(holder, MAX_OBJECT_BYTES as u64, &mut data)? {
-            Read::Done(Kind::Commit) => {
-                commit = Some(oid_of(quarantine.id(holder)));
+    /// Climbs the reverse map; ends with what is known where it ends.
+    fn by_holders(&mut self, object: Oid, holders: &[u32]) -> Result<Place, Outage> {
+        let quarantine = self.quarantine;
+        let Some(at) = quarantine.position(object.as_bytes()) else {
+            return Ok(Place {
+                object: Some(object),
+                ..Place::default()
+            });
+        };
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        let mut commit = None;
+        let (mut child, mut data) = (at, Vec::new());
+        while names.len() <= MAX_TREE_DEPTH {
+            let holder = holders.get(child as usize).copied().unwrap_or(NOBODY);
+            if holder == NOBODY {
                 break;
             }
-            Read::Done(Kind::Tree) => {
-                let id = quarantine.id(child).as_bytes();
-                let entry = tree_entries(&data, id.len()).find(|e| e.id == id);
-                names.extend(entry.map(|e| e.name.to_vec()));
+            match quarantine.read_next(holder, &mut data, &mut self.reader)? {
+                Read::Done(Kind::Commit) => {
+                    commit = Some(oid_of(quarantine.id(holder)));
+                    break;
+                }
+                Read::Done(Kind::Tree) => {
+                    let id = quarantine.id(child).as_bytes();
+                    let entry = tree_entries(&data, id.len()).find(|e| e.id == id);
+                    names.extend(entry.map(|e| e.name.to_vec()));
+                }
+                _ => break,
             }
-            _ => break,
+            child = holder;
         }
-        child = holder;
+        let path = names.iter().rev().fold(String::new(), |path, name| join(&path, name));
+        Ok(Place {
+            commit,
+            object: Some(object),
+            path: (!path.is_empty()).then_some(path),
+            ..Place::default()
+        })
     }
-    let path = names.iter().rev().fold(String::new(), |path, name| join(&path, name));
-    Ok(Place {
-        commit,
-        object: Some(object),
-        path: (!path.is_empty()).then_some(path),
-        ..Place::default()
-    })
 }

@@ -5,10 +5,12 @@
 //! objects by id; an object that is there twice has its first position. Out of
 //! scope: visiting all of them (`traverse`).
 
+use super::bases::Bases;
 use super::{MAX_OBJECT_BYTES, object_unreadable, outage, printable};
 use crate::port::Outage;
 use gix::objs::Kind;
-use gix::odb::pack::{Bundle, cache::Never};
+use gix::odb::pack::Bundle;
+use gix::odb::pack::cache::{DecodeEntry, Never};
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,13 @@ pub(super) enum Read {
     Done(Kind),
     /// It, or a base that it needs, is larger than the limit; nothing was inflated for it.
     TooLarge(Kind),
+}
+
+/// What reading many objects that are made from one another need not do again.
+#[derive(Default)]
+pub(super) struct Reader {
+    inflate: gix::zlib::Inflate,
+    bases: Bases,
 }
 
 impl Quarantine {
@@ -120,8 +129,17 @@ impl Quarantine {
             return self.read_loose(at, limit, buf);
         }
         let mut inflate = gix::zlib::Inflate::default();
-        let pack = self.pack_of(at);
-        self.read_packed(pack, at, limit, buf, &mut inflate)
+        self.read_packed(self.pack_of(at), at, limit, buf, &mut inflate, &mut Never)
+    }
+
+    /// Reads one of many objects up to the largest size.
+    pub(super) fn read_next(&self, at: u32, buf: &mut Vec<u8>, reader: &mut Reader) -> Result<Read, Outage> {
+        let limit = MAX_OBJECT_BYTES as u64;
+        if at >= self.loose_first {
+            return self.read_loose(at, limit, buf);
+        }
+        let Reader { inflate, bases } = reader;
+        self.read_packed(self.pack_of(at), at, limit, buf, inflate, bases)
     }
 
     fn read_loose(&self, at: u32, limit: u64, buf: &mut Vec<u8>) -> Result<Read, Outage> {
@@ -144,7 +162,24 @@ impl Quarantine {
         limit: u64,
         buf: &mut Vec<u8>,
         inflate: &mut gix::zlib::Inflate,
+        bases: &mut dyn DecodeEntry,
     ) -> Result<Read, Outage> {
+        // The header alone costs as many steps as the object has bases; without a limit of its own, reading has one.
+        if limit < MAX_OBJECT_BYTES as u64 {
+            let (kind, size) = self.packed_header(pack, at, inflate)?;
+            if size > limit {
+                return Ok(Read::TooLarge(kind));
+            }
+        }
+        match pack.bundle.get_object_by_index(at - pack.first, buf, inflate, bases) {
+            Ok((object, _)) => Ok(Read::Done(object.kind)),
+            Err(e) if e.is_resource_exhausted() => Ok(Read::TooLarge(self.packed_header(pack, at, inflate)?.0)),
+            Err(e) => Err(object_unreadable(pack.bundle.pack.path(), self.id(at), &e)),
+        }
+    }
+
+    /// The kind and size of a packed object.
+    fn packed_header(&self, pack: &Pack, at: u32, inflate: &mut gix::zlib::Inflate) -> Result<(Kind, u64), Outage> {
         use gix::odb::pack::data::decode::header::ResolvedBase;
         let failed = |why: &dyn std::fmt::Display| object_unreadable(pack.bundle.pack.path(), self.id(at), why);
         let (index, data) = (&pack.bundle.index, &pack.bundle.pack);
@@ -158,17 +193,7 @@ impl Quarantine {
             found.transpose().map(|entry| entry.map(ResolvedBase::InPack))
         };
         let header = data.decode_header(entry, inflate, &base).map_err(|e| failed(&e))?;
-        if header.object_size > limit {
-            return Ok(Read::TooLarge(header.kind));
-        }
-        match pack
-            .bundle
-            .get_object_by_index(at - pack.first, buf, inflate, &mut Never)
-        {
-            Ok((object, _)) => Ok(Read::Done(object.kind)),
-            Err(e) if e.is_resource_exhausted() => Ok(Read::TooLarge(header.kind)),
-            Err(e) => Err(failed(&e)),
-        }
+        Ok((header.kind, header.object_size))
     }
 }
 

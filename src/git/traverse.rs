@@ -14,6 +14,7 @@ use super::{outage, printable};
 use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
+use gix::odb::pack::cache::Never;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -111,16 +112,16 @@ impl<V: ObjectVisitor> Drop for Outsiders<'_, '_, V> {
 ///
 /// * `limit`: bytes of the largest object that is read.
 /// * `threads`: 0 = one per core.
-/// * `appended`: positions whose references are not gathered in [`Traversed::outside`].
+/// * `older`: which objects were in the store before.
 pub(super) fn traverse<V: ObjectVisitor>(
     quarantine: &Quarantine,
     visitor: &V,
     limit: u64,
     threads: usize,
-    appended: &HashSet<u32>,
+    older: Older<'_>,
     deadline: &Deadline,
 ) -> Result<Traversed<V::Hit>, Outage> {
-    let pass = Pass::new(quarantine, visitor, limit, appended, deadline);
+    let pass = Pass::new(quarantine, visitor, limit, older, deadline);
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
@@ -133,12 +134,22 @@ pub(super) fn traverse<V: ObjectVisitor>(
     Ok(pass.finish())
 }
 
+/// Which objects of a quarantine were in the store before.
+#[derive(Clone, Copy)]
+pub(super) enum Older<'a> {
+    /// All: it is the store.
+    All,
+    /// Those at these positions: Git has appended them as bases. What they refer to is not gathered in
+    /// [`Traversed::outside`].
+    Appended(&'a HashSet<u32>),
+}
+
 /// One pass: what it looks at, and what it has learned so far.
 pub(super) struct Pass<'a, V: ObjectVisitor> {
     pub(super) quarantine: &'a Quarantine,
     pub(super) visitor: &'a V,
     pub(super) limit: u64,
-    pub(super) appended: &'a HashSet<u32>,
+    older: Older<'a>,
     pub(super) deadline: &'a Deadline,
     seen: Vec<AtomicU8>,
     holders: Vec<AtomicU32>,
@@ -159,19 +170,13 @@ fn owned<T>(mutex: Mutex<T>) -> T {
 }
 
 impl<'a, V: ObjectVisitor> Pass<'a, V> {
-    fn new(
-        quarantine: &'a Quarantine,
-        visitor: &'a V,
-        limit: u64,
-        appended: &'a HashSet<u32>,
-        deadline: &'a Deadline,
-    ) -> Self {
+    fn new(quarantine: &'a Quarantine, visitor: &'a V, limit: u64, older: Older<'a>, deadline: &'a Deadline) -> Self {
         let len = quarantine.len() as usize;
         Self {
             quarantine,
             visitor,
             limit,
-            appended,
+            older,
             deadline,
             seen: std::iter::repeat_with(AtomicU8::default).take(len).collect(),
             holders: std::iter::repeat_with(|| AtomicU32::new(NOBODY)).take(len).collect(),
@@ -194,7 +199,8 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
             .collect();
         rest.sort_by_key(|&at| pack.bundle.index.pack_offset_at_index(at - pack.first));
         self.spread(&rest, threads, |at, buf, inflate| {
-            self.quarantine.read_packed(pack, at, self.limit, buf, inflate)
+            self.quarantine
+                .read_packed(pack, at, self.limit, buf, inflate, &mut Never)
         })
     }
 
@@ -245,8 +251,27 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         true
     }
 
-    /// Shows an object to the visitor and keeps its hits; whether it is plain.
+    /// Whether Git has appended an object as a base.
+    pub(super) fn is_appended(&self, at: u32) -> bool {
+        matches!(self.older, Older::Appended(at_these) if at_these.contains(&at))
+    }
+
+    /// Whether an object was in the store before, and an earlier look found it plain.
+    pub(super) fn known(&self, at: u32, len: usize) -> bool {
+        let older = matches!(self.older, Older::All) || self.is_appended(at);
+        older && self.visitor.is_known(oid_of(self.quarantine.id(at)), len as u64)
+    }
+
+    /// Says that an object was found plain by its parts.
+    pub(super) fn passed(&self, at: u32, len: usize) {
+        self.visitor.passed(oid_of(self.quarantine.id(at)), len as u64);
+    }
+
+    /// Shows an object to the visitor and keeps its hits, unless it is known to be plain; whether it is plain.
     pub(super) fn look(&self, at: u32, kind: Kind, data: &[u8]) -> bool {
+        if self.known(at, data.len()) {
+            return true;
+        }
         let looked = self.visitor.visit(oid_of(self.quarantine.id(at)), kind_of(kind), data);
         if !looked.hits.is_empty() {
             locked(&self.hits).push((at, kind, looked.hits));
@@ -282,7 +307,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
     /// The lowest holder wins, so that the map does not depend on which thread comes first.
     fn note_holder(&self, id: &[u8], holder: u32, outsiders: &mut Outsiders<'_, 'a, V>) {
         let Some(at) = self.quarantine.position(id) else {
-            if !self.appended.contains(&holder) {
+            if !self.is_appended(holder) {
                 outsiders.note(id);
             }
             return;

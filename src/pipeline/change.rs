@@ -143,6 +143,7 @@ where
         policy: world.policy,
         policy_text: world.policy_text,
         waivers: world.waivers,
+        verdicts: world.verdicts,
     };
     let (facts, decision) = super::judged(&world, super::facts(&world, push).await).await;
     // The next evaluation of this change, and the look at its trial merge, need not scan these again. Without the

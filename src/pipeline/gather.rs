@@ -69,7 +69,7 @@ where
     S: Store,
 {
     let known = known(world, &push.updates)?;
-    let visitor = Visitor::new(world.scanner);
+    let visitor = Visitor::new(world.scanner, world.verdicts);
     let inspected = world
         .repository
         .inspect(&push.updates, &known, &world.policy.bounds, &visitor)?;

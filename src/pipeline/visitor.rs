@@ -1,7 +1,7 @@
 //! The scanner as the repository's visitor.
 
 use crate::object::{ObjectKind, tree_names};
-use crate::port::{Looked, ObjectVisitor, Part};
+use crate::port::{Looked, ObjectVisitor, Part, Verdicts};
 use crate::push::Oid;
 use crate::scan::{MARGIN, Match, Scanner};
 use std::hash::{BuildHasher, RandomState};
@@ -16,18 +16,28 @@ const REMEMBERED: usize = 1 << 16;
 /// whose key is drawn for each push, so that nobody can make another name pass for it.
 pub struct Visitor<'a> {
     scanner: &'a Scanner<'a>,
+    verdicts: Option<&'a dyn Verdicts>,
     key: RandomState,
     clean: Vec<AtomicU64>,
 }
 
 impl<'a> Visitor<'a> {
     /// A visitor that remembers nothing yet.
-    pub fn new(scanner: &'a Scanner<'a>) -> Self {
+    ///
+    /// * `verdicts`: what is known from earlier looks under the same rules; learns what this one finds.
+    pub fn new(scanner: &'a Scanner<'a>, verdicts: Option<&'a dyn Verdicts>) -> Self {
         let clean = std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect();
         Self {
             scanner,
+            verdicts,
             key: RandomState::new(),
             clean,
+        }
+    }
+
+    fn note(&self, oid: Oid) {
+        if let Some(verdicts) = self.verdicts {
+            verdicts.note(oid);
         }
     }
 
@@ -66,11 +76,17 @@ impl ObjectVisitor for Visitor<'_> {
     type Hit = Match;
 
     fn visit(&self, oid: Oid, kind: ObjectKind, data: &[u8]) -> Looked<Match> {
-        if kind == ObjectKind::Tree {
-            return self.tree(data, oid.as_bytes().len());
+        let looked = match kind {
+            ObjectKind::Tree => self.tree(data, oid.as_bytes().len()),
+            _ => {
+                let (hits, plain) = self.scanner.outline(data);
+                Looked { hits, plain }
+            }
+        };
+        if looked.plain {
+            self.note(oid);
         }
-        let (hits, plain) = self.scanner.outline(data);
-        Looked { hits, plain }
+        looked
     }
 
     fn margin(&self) -> usize {
@@ -83,5 +99,13 @@ impl ObjectVisitor for Visitor<'_> {
 
     fn clean_name(&self, name: &[u8]) -> bool {
         self.name(name).is_empty()
+    }
+
+    fn is_known(&self, oid: Oid, _: u64) -> bool {
+        self.verdicts.is_some_and(|verdicts| verdicts.is_plain(oid))
+    }
+
+    fn passed(&self, oid: Oid, _: u64) {
+        self.note(oid);
     }
 }

@@ -64,8 +64,24 @@ pub trait ObjectVisitor: Sync {
         false
     }
 
-    /// Says that an object of so many bytes was found clean by its parts.
-    fn passed(&self, _bytes: u64) {}
+    /// Whether an earlier look, under the same rules, found an object of so many bytes plain; then it is not shown.
+    /// Asked only about objects that were in the store before.
+    fn is_known(&self, _oid: Oid, _bytes: u64) -> bool {
+        false
+    }
+
+    /// Says that an object of so many bytes was found plain by its parts.
+    fn passed(&self, _oid: Oid, _bytes: u64) {}
+}
+
+/// What objects were found to be by earlier looks under the same rules. An object's id names its content, so what
+/// was found once stays true.
+pub trait Verdicts: Sync {
+    /// Whether an object is known to be plain ([`Looked::plain`]). What is not known, or cannot be read, is not.
+    fn is_plain(&self, oid: Oid) -> bool;
+
+    /// Notes that a look found an object plain.
+    fn note(&self, oid: Oid);
 }
 
 /// One commit that becomes newly reachable, as raw bytes for the strict reader.

@@ -9,10 +9,10 @@ use lychgate::pipeline;
 use lychgate::port::{Looked, ObjectVisitor, Part};
 use lychgate::push::Oid;
 use lychgate::scan::{FingerprintKey, Match, RuleSet, Scanner};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-const BOUNDS: Bounds = Bounds {
+pub(crate) const BOUNDS: Bounds = Bounds {
     objects: 10_000_000,
     object_bytes: 64 << 20,
     commits: 1_000_000,
@@ -52,7 +52,7 @@ impl ObjectVisitor for Counting<'_> {
         self.inner.clean_name(name)
     }
 
-    fn passed(&self, _: u64) {
+    fn passed(&self, _: Oid, _: u64) {
         self.passed.fetch_add(1, Relaxed);
     }
 }
@@ -63,7 +63,7 @@ fn found(repository: &Path, by_parts: bool) -> (Vec<(Place, Match)>, usize, usiz
     let key = FingerprintKey::new(Box::new([7; 32]));
     let scanner = Scanner::new(RuleSet::builtin(), &key);
     let visitor = Counting {
-        inner: pipeline::Visitor::new(&scanner),
+        inner: pipeline::Visitor::new(&scanner, None),
         by_parts,
         whole: AtomicUsize::new(0),
         passed: AtomicUsize::new(0),
@@ -122,7 +122,7 @@ fn fragment(numbers: &mut Numbers) -> Vec<u8> {
 }
 
 /// A history in which a few long files are changed again and again, in the middle of lines and of secrets.
-fn history(seed: u64, files: usize, commits: usize) -> Vec<u8> {
+pub(crate) fn history(seed: u64, files: usize, commits: usize) -> Vec<u8> {
     let mut numbers = Numbers(seed);
     let line = |i: usize| format!("line {i} of a text that is long enough to be kept by deltas\n");
     let mut texts: Vec<Vec<u8>> = (0..files)
@@ -147,28 +147,26 @@ fn history(seed: u64, files: usize, commits: usize) -> Vec<u8> {
     stream
 }
 
+/// A bare repository of a history, in one pack with long chains of deltas.
+pub(crate) fn repository(scratch: &Scratch, name: &str, history: &[u8]) -> PathBuf {
+    scratch.run("git", &["init", "-q", "--bare", "-b", "main", name]).ok();
+    scratch.write("stream", history);
+    let import = format!("git --git-dir={name} fast-import --quiet <stream");
+    scratch.run("sh", &["-c", &import]).ok();
+    let repack = ["--git-dir", name, "repack", "-qadf", "--depth=50", "--window=20"];
+    scratch.run("git", &repack).ok();
+    scratch.path(name)
+}
+
 #[test]
 fn parts_give_what_whole_objects_give() {
     let scratch = Scratch::new();
     let mut passed_in_all = 0;
     for seed in 0..3 {
         let name = format!("r{seed}.git");
-        scratch.run("git", &["init", "-q", "--bare", "-b", "main", &name]).ok();
-        scratch.write("stream", history(seed, 16, 120));
-        scratch
-            .run(
-                "sh",
-                &["-c", &format!("git --git-dir={name} fast-import --quiet <stream")],
-            )
-            .ok();
-        scratch
-            .run(
-                "git",
-                &["--git-dir", &name, "repack", "-qadf", "--depth=50", "--window=20"],
-            )
-            .ok();
-        let (whole, looked_at, none) = found(&scratch.path(&name), false);
-        let (parts, less, passed) = found(&scratch.path(&name), true);
+        let path = repository(&scratch, &name, &history(seed, 16, 120));
+        let (whole, looked_at, none) = found(&path, false);
+        let (parts, less, passed) = found(&path, true);
         assert_eq!(none, 0);
         assert_eq!(less + passed, looked_at, "an object was lost");
         assert_eq!(parts, whole, "seed {seed}");
@@ -185,16 +183,7 @@ fn parts_give_what_whole_objects_give() {
 #[test]
 fn broken_packs_end_in_an_outage() {
     let scratch = Scratch::new();
-    scratch
-        .run("git", &["init", "-q", "--bare", "-b", "main", "r.git"])
-        .ok();
-    scratch.write("stream", history(9, 16, 120));
-    scratch
-        .run("sh", &["-c", "git --git-dir=r.git fast-import --quiet <stream"])
-        .ok();
-    scratch
-        .run("git", &["--git-dir", "r.git", "repack", "-qadf", "--depth=50"])
-        .ok();
+    repository(&scratch, "r.git", &history(9, 16, 120));
     scratch.run("sh", &["-c", "chmod +w r.git/objects/pack/*.pack"]).ok();
     let packs = std::fs::read_dir(scratch.path("r.git/objects/pack")).unwrap();
     let pack = packs
@@ -204,7 +193,7 @@ fn broken_packs_end_in_an_outage() {
     let good = std::fs::read(&pack).unwrap();
     let key = FingerprintKey::new(Box::new([7; 32]));
     let scanner = Scanner::new(RuleSet::builtin(), &key);
-    let visitor = pipeline::Visitor::new(&scanner);
+    let visitor = pipeline::Visitor::new(&scanner, None);
     let survey = || Gate::whole(&scratch.path("r.git")).and_then(|gate| gate.survey(&BOUNDS, &visitor));
     let objects = survey().unwrap().objects;
     let (mut numbers, mut refused) = (Numbers(3), 0);

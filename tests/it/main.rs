@@ -31,6 +31,7 @@ mod store;
 mod support;
 mod tidy;
 mod transport;
+mod verdicts;
 mod waiver;
 mod ways;
 mod worker;

@@ -13,7 +13,7 @@ use super::super::git as program;
 use super::super::output::Output;
 use super::super::process;
 use super::progress::Progress;
-use super::{Eye, io_outage};
+use super::{Eye, io_outage, known};
 use crate::config::Bounds;
 use crate::finding;
 use crate::git::{EntryKind, Gate, tree_entries};
@@ -24,6 +24,7 @@ use crate::port::{Introduced, Looked, ObjectVisitor, Outage, Part, Repository};
 use crate::push::Oid;
 use crate::report::{History, Item, Report};
 use crate::scan::Match;
+use crate::verdicts::Verdicts;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -85,7 +86,14 @@ impl ObjectVisitor for Visitor<'_> {
         self.scan.clean_name(name)
     }
 
-    fn passed(&self, bytes: u64) {
+    fn is_known(&self, oid: Oid, bytes: u64) -> bool {
+        let known = self.scan.is_known(oid, bytes);
+        self.progress.add(if known { bytes } else { 0 });
+        known
+    }
+
+    fn passed(&self, oid: Oid, bytes: u64) {
+        self.scan.passed(oid, bytes);
         self.progress.add(bytes);
     }
 }
@@ -109,11 +117,19 @@ pub(super) fn is_bundle(path: &Path) -> bool {
         && (start.starts_with(b"# v2 git bundle") || start.starts_with(b"# v3 git bundle"))
 }
 
-/// Scans every object of a repository.
-pub(super) fn history(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report, CommandError> {
+/// Scans every object of a repository, but for those in which its installation knows that there is nothing.
+///
+/// * `remember`: whether the installation is told what this scan has found nothing in.
+pub(super) fn history(eye: &Eye, path: &Path, remember: bool, out: &mut Output) -> Result<Report, CommandError> {
     let dir = git_dir(path)?;
     let gate = Gate::whole(&dir)?;
-    let (gate, seen) = watched(gate, eye, out, |gate, visitor| gate.survey(&bounds(), visitor))?;
+    let verdicts = known::verdicts(eye, &dir, remember)?;
+    let (gate, seen) = watched(gate, eye, verdicts.as_ref(), out, |gate, visitor| {
+        gate.survey(&bounds(), visitor)
+    })?;
+    if let (Some(verdicts), true) = (&verdicts, remember) {
+        known::keep(verdicts)?;
+    }
     report(eye, &gate, seen)
 }
 
@@ -133,7 +149,7 @@ pub(super) fn range(eye: &Eye, path: &Path, range: &str, out: &mut Output) -> Re
         )
     })?;
     let commits: Vec<Oid> = listed.lines().filter_map(|line| line.parse().ok()).collect();
-    let (gate, seen) = watched(gate, eye, out, |gate, visitor| {
+    let (gate, seen) = watched(gate, eye, None, out, |gate, visitor| {
         gate.introduced(&commits, &bounds(), visitor)
     })?;
     report(eye, &gate, seen)
@@ -175,7 +191,7 @@ pub(super) fn bundle(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report,
             return Err(refused(&done.stderr));
         }
     }
-    history(eye, scratch.path(), out)
+    history(eye, scratch.path(), false, out)
 }
 
 /// Scans the files that are staged and differ from the last commit.
@@ -278,13 +294,14 @@ fn git_dir(path: &Path) -> Result<PathBuf, CommandError> {
 fn watched(
     gate: Gate,
     eye: &Eye,
+    verdicts: Option<&Verdicts>,
     out: &mut Output,
     work: impl FnOnce(&Gate, &Visitor) -> Result<Seen, Outage> + Send,
 ) -> Result<(Gate, Seen), CommandError> {
     let progress = Progress::new("objects", gate.brought());
     let visitor = Visitor {
         eye,
-        scan: pipeline::Visitor::new(eye.scanner),
+        scan: pipeline::Visitor::new(eye.scanner, verdicts.map(|known| known as _)),
         progress: &progress,
     };
     if !out.interactive {

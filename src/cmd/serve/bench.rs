@@ -228,6 +228,7 @@ impl Tools {
             policy: &policy,
             policy_text: &policy_text,
             waivers: Waivers::Read(&waivers),
+            verdicts: None,
         };
         let kind = self.config.forges.iter().find(|forge| forge.name == change.repo.forge);
         let proposal = Proposal {

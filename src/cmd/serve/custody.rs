@@ -340,6 +340,7 @@ impl Custody<'_> {
             policy: &policy,
             policy_text: &policy_text,
             waivers: Waivers::Ledger(&signed_by),
+            verdicts: None,
         };
         let push = self.push(repo, update, &landing, now)?;
         let id = push.id.clone();

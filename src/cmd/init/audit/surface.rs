@@ -37,6 +37,7 @@ pub(super) fn audit(
     items.extend(config_hooks(&settings));
     items.extend(variables(environment));
     items.extend(git_settings(&settings));
+    items.push(fsck(&settings));
     items.extend(other_hooks(git.dir(), &settings));
     items.extend(permissions(git.dir(), home));
     items.extend(alternates(git.dir()));
@@ -160,6 +161,28 @@ fn git_settings(settings: &[Setting]) -> Vec<Item> {
     GIT_SETTINGS.into_iter().map(check).collect()
 }
 
+/// Whether git refuses malformed objects itself. The gate refuses those that could hide something; other programs
+/// that read the repository may stumble over the rest.
+///
+/// <https://git-scm.com/docs/git-config#Documentation/git-config.txt-receivefsckObjects>
+fn fsck(settings: &[Setting]) -> Item {
+    let name = "fsck-objects";
+    let of = |key: &str| settings.iter().rfind(|setting| setting.key == key);
+    let set = of("receive.fsckobjects").or_else(|| of("transfer.fsckobjects"));
+    let on = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1" | "");
+    match set {
+        Some(set) if on(&set.value) => ok(name, format!("{} ({})", set.value, set.origin)),
+        set => {
+            let how = set.map_or("not set".to_owned(), |set| format!("{} ({})", set.value, set.origin));
+            warning(
+                name,
+                format!("receive.fsckObjects and transfer.fsckObjects: {how}: git stores malformed objects"),
+                "git config receive.fsckObjects true",
+            )
+        }
+    }
+}
+
 /// Executable hooks that are not ours: each runs with the right to move refs.
 fn other_hooks(git_dir: &Path, settings: &[Setting]) -> Vec<Item> {
     let name = "other-hooks";
@@ -267,6 +290,7 @@ fn owners(git_dir: &Path, home: &Home) -> Vec<Item> {
         home.keyring(),
         home.attestation_key(),
         home.fingerprint_key(),
+        home.verdicts(),
     ]);
     let foreign = files.filter_map(|path| {
         let uid = owner(&path).filter(|uid| *uid != expected && *uid != 0)?;
@@ -346,12 +370,7 @@ fn rewritten(git: &Git) -> Result<Item, CommandError> {
 
 /// What is good to know and can be either way.
 fn information(settings: &[Setting]) -> Item {
-    let keys = [
-        "receive.unpackLimit",
-        "receive.maxInputSize",
-        "receive.fsckObjects",
-        "transfer.fsckObjects",
-    ];
+    let keys = ["receive.unpackLimit", "receive.maxInputSize"];
     let shown = keys.map(|key| {
         let wanted = key.to_ascii_lowercase();
         let set = settings.iter().rfind(|setting| setting.key == wanted);

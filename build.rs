@@ -17,12 +17,14 @@ pub mod rule;
 )]
 mod scan {
     pub(crate) mod buckets;
+    pub(crate) mod outline;
     pub(crate) mod shape;
     pub(crate) mod source;
     pub(crate) mod table;
 }
 
 use rule::Rule;
+use scan::outline::{Bytes, Need, Outline};
 use scan::table::{Table, Window};
 
 type Failure = Box<dyn std::error::Error>;
@@ -87,10 +89,11 @@ fn rule_files(folder: &Path) -> Result<Vec<RuleFile>, Failure> {
 fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> Result<String, std::fmt::Error> {
     let mut code = String::new();
     writeln!(code, "pub(super) static ENTRIES: [Entry; {}] = [", rules.len())?;
-    for rule in rules {
-        entry(&mut code, rule)?;
+    for (number, rule) in rules.iter().enumerate() {
+        entry(&mut code, number, rule)?;
     }
     writeln!(code, "];")?;
+    outlines(&mut code, rules)?;
     writeln!(code, "pub(super) static TABLE: Table = Table {{")?;
     let (low, high) = (&table.masks.low, &table.masks.high);
     writeln!(code, "masks: table::Set {{ low: {low:?}, high: {high:?} }},")?;
@@ -117,7 +120,7 @@ fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> 
     Ok(code)
 }
 
-fn entry(code: &mut String, rule: &Rule) -> std::fmt::Result {
+fn entry(code: &mut String, number: usize, rule: &Rule) -> std::fmt::Result {
     let reach = scan::shape::reach(&rule.regex, &rule.keywords);
     let title = format!("{} {}", rule.provider, rule.kind);
     let generic = rule.provider.eq_ignore_ascii_case(rule::GENERIC);
@@ -133,9 +136,44 @@ fn entry(code: &mut String, rule: &Rule) -> std::fmt::Result {
         code,
         "Entry {{ id: Cow::Borrowed({:?}), title: Cow::Borrowed({title:?}), severity: Severity::{:?}, \
          confidence: Confidence::{:?}, generic: {generic}, revoke: {revoke}, check: {check}, entropy: {:?}, \
-         reach: Reach {{ before: {}, after: {}, one_line: {} }}, regex: Cow::Borrowed({:?}), outline: OnceLock::new(), expression: OnceLock::new() }},",
+         reach: Reach {{ before: {}, after: {}, one_line: {} }}, regex: Cow::Borrowed({:?}), ready: Some(&OUTLINES[{number}]), outline: OnceLock::new(), expression: OnceLock::new() }},",
         rule.id, rule.severity, rule.confidence, rule.entropy, reach.before, reach.after, reach.one_line, rule.regex,
     )
+}
+
+/// What stands round each rule's keywords: classes of bytes recur, so each is written once.
+fn outlines(code: &mut String, rules: &[Rule]) -> std::fmt::Result {
+    let mut classes = Vec::new();
+    let mut name = |bytes: &Bytes| {
+        let known = classes.iter().position(|class| class == bytes);
+        let number = known.unwrap_or_else(|| {
+            classes.push(*bytes);
+            classes.len() - 1
+        });
+        format!("CLASS_{number}")
+    };
+    writeln!(code, "static OUTLINES: [Outline; {}] = [", rules.len())?;
+    for rule in rules {
+        let words: Vec<String> = rule.keywords.iter().map(|word| word.to_ascii_lowercase()).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let outline = Outline::of(&rule.regex, &words);
+        let before = name(&outline.before);
+        let after: Vec<String> = outline.after.iter().map(&mut name).collect();
+        let need = |Need { class, least }: &Need| format!("Need {{ class: {}, least: {least} }}", name(class));
+        let needs: Vec<String> = outline.needs.iter().map(need).collect();
+        writeln!(
+            code,
+            "Outline {{ before: {before}, after: Cow::Borrowed(&[{}]), needs: Cow::Borrowed(&[{}]), known: {} }},",
+            after.join(", "),
+            needs.join(", "),
+            outline.known,
+        )?;
+    }
+    writeln!(code, "];")?;
+    for (number, Bytes(words)) in classes.iter().enumerate() {
+        writeln!(code, "const CLASS_{number}: Bytes = Bytes({words:?});")?;
+    }
+    Ok(())
 }
 
 fn windows(code: &mut String, name: &str, windows: &[Window]) -> std::fmt::Result {

@@ -133,6 +133,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The same scanner, looking for keywords one byte at a time: what tests and fuzzing compare the vector code with.
+    #[must_use]
+    pub fn one_byte_at_a_time(mut self) -> Self {
+        self.level = simd::Level::Scalar;
+        self
+    }
+
     /// All matches in a text, sorted by span and rule; overlapping matches of weaker rules are dropped.
     ///
     /// Bytes of any kind: text, UTF-16 (with or without a mark), binary. Cannot fail.

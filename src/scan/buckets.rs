@@ -14,7 +14,7 @@ pub(crate) const GROUPS: usize = 4;
 const BUCKETS: usize = 8 * GROUPS;
 
 /// What comparing a window that is ours costs, in passes of the masks.
-const COMPARISON: f64 = 60.0;
+const COMPARISON: f64 = 20.0;
 /// What one more keyword on a window costs, as a share of that.
 const SHARED: f64 = 0.1;
 /// Windows of a keyword that are weighed: its rarest.
@@ -135,29 +135,55 @@ type Grams = [u64; WORDS];
 
 const COMMON: &str = include_str!("common.txt");
 
+/// A window as common as this, in a million positions of ordinary text, stands for no keyword.
+pub(crate) const TOO_COMMON: f64 = 1000.0;
+
+/// Whether every window of a keyword, or the keyword where it is shorter, is too common to be looked for.
+pub(crate) fn is_common(keyword: &str) -> bool {
+    let folded: Vec<u8> = keyword.bytes().map(|byte| byte | 0x20).collect();
+    // They are listed by how common they are.
+    let common = COMMON.lines().filter_map(gram);
+    let common: Vec<[u8; 4]> = common
+        .take_while(|(_, share)| *share * 1e6 >= TOO_COMMON)
+        .map(|(bytes, _)| bytes)
+        .collect();
+    let width = folded.len().min(4);
+    width > 0
+        && folded
+            .windows(width)
+            .all(|window| common.iter().any(|bytes| bytes.starts_with(window)))
+}
+
+/// One line of the list: the folded bytes, and how often they occur, out of one.
+fn gram(line: &str) -> Option<([u8; 4], f64)> {
+    let (bytes, count) = line.split_at_checked(4)?;
+    let bytes: Vec<u8> = bytes.bytes().map(|b| b | 0x20).collect();
+    Some((bytes.try_into().ok()?, count.trim().parse::<f64>().ok()? / 1e6))
+}
+
 /// What ordinary text is made of.
 struct Model {
-    /// The common windows, sorted, with their frequencies.
+    /// The most common windows, sorted, with their frequencies.
     grams: Vec<([u8; 4], f64)>,
-    /// The common windows that have a nibble at a byte.
+    /// Those and the less common ones.
+    listed: Vec<([u8; 4], f64)>,
+    /// Which of `grams` have a nibble at a byte.
     low: [[Grams; 16]; 4],
     high: [[Grams; 16]; 4],
 }
 
 impl Model {
-    /// Reads the 1,500 most common windows, which make two fifths of ordinary text.
+    /// Reads the 6,000 most common windows; the masks are weighed by the first 1,500, which make two fifths of
+    /// ordinary text.
     ///
     /// Bytes are not independent: without these, `link` of `linkedin` and
-    /// `tabl` of `airtable` would pass for rare.
+    /// `bran` of `brandfetch` would pass for rare.
     fn read(text: &str) -> Self {
-        let line = |line: &str| {
-            let (bytes, count) = line.split_at_checked(4)?;
-            let bytes: Vec<u8> = bytes.bytes().map(|b| b | 0x20).collect();
-            Some((bytes.try_into().ok()?, count.trim().parse::<f64>().ok()? / 1e6))
-        };
         let lines = text.lines().filter(|l| !l.starts_with("# "));
-        let mut grams: Vec<([u8; 4], f64)> = lines.filter_map(line).take(64 * WORDS).collect();
+        let mut listed: Vec<([u8; 4], f64)> = lines.filter_map(gram).collect();
+        let mut grams: Vec<([u8; 4], f64)> = listed.iter().take(64 * WORDS).copied().collect();
         grams.sort_by_key(|gram| gram.0);
+        listed.sort_by_key(|gram| gram.0);
         let (mut low, mut high) = ([[[0; WORDS]; 16]; 4], [[[0; WORDS]; 16]; 4]);
         for (i, (bytes, _)) in grams.iter().enumerate() {
             for (j, byte) in bytes.iter().enumerate() {
@@ -165,7 +191,12 @@ impl Model {
                 high[j][usize::from(byte >> 4)][i / 64] |= 1 << (i % 64);
             }
         }
-        Self { grams, low, high }
+        Self {
+            grams,
+            listed,
+            low,
+            high,
+        }
     }
 
     /// How likely a position of ordinary text is to be this window.
@@ -173,8 +204,8 @@ impl Model {
         let count = if pattern.open { 3 } else { 4 };
         let head = &pattern.bytes[..count];
         let product: f64 = head.iter().map(|b| frequency(*b)).product();
-        let from = self.grams.partition_point(|gram| &gram.0[..count] < head);
-        let same = self.grams[from..].iter().take_while(|gram| &gram.0[..count] == head);
+        let from = self.listed.partition_point(|gram| &gram.0[..count] < head);
+        let same = self.listed[from..].iter().take_while(|gram| &gram.0[..count] == head);
         product.min(1e-5) + same.map(|gram| gram.1).sum::<f64>()
     }
 

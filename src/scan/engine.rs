@@ -101,7 +101,7 @@ impl Sweep<'_> {
                 continue;
             };
             let here = self.text.get(start..start + keyword.text.len());
-            if here.is_some_and(|bytes| bytes.eq_ignore_ascii_case(keyword.text.as_bytes())) {
+            if here.is_some_and(|bytes| same(bytes, keyword.text.as_bytes())) {
                 for rule in keyword.rules.iter() {
                     if rules.outline(*rule).admits(self.text, start) {
                         self.keyword(*rule, start);
@@ -215,6 +215,14 @@ impl Sweep<'_> {
             structure: verdict.structure,
         });
     }
+}
+
+/// Whether a text is a keyword in any case; looks at the ends first, since most texts have only a window in common.
+fn same(text: &[u8], keyword: &[u8]) -> bool {
+    let fold = |byte: Option<&u8>| byte.map(|byte| byte | 0x20);
+    fold(text.last()) == fold(keyword.last())
+        && fold(text.first()) == fold(keyword.first())
+        && text.eq_ignore_ascii_case(keyword)
 }
 
 /// Where a match round a keyword can lie: within its reach, and in its line where that is all.

@@ -8,6 +8,7 @@
 
 use super::shape;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Bytes from the keyword's start on that are looked at.
@@ -19,7 +20,7 @@ const MIN_TOLD: f64 = 2.0;
 
 /// A set of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bytes([u64; 4]);
+pub(crate) struct Bytes(pub(crate) [u64; 4]);
 
 impl Bytes {
     const NONE: Self = Self([0; 4]);
@@ -49,23 +50,23 @@ impl Bytes {
 }
 
 /// The bytes round a keyword's start without which there is no match.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Outline {
     /// What may stand before it; the text's start always may.
-    before: Bytes,
+    pub(crate) before: Bytes,
     /// What stands from it on, byte by byte.
-    after: Vec<Bytes>,
+    pub(crate) after: Cow<'static, [Bytes]>,
     /// Runs that stand somewhere from it on.
-    needs: Vec<Need>,
+    pub(crate) needs: Cow<'static, [Need]>,
     /// Whether the keyword's place is known; else the runs may also stand before it.
-    known: bool,
+    pub(crate) known: bool,
 }
 
 /// A run of at least so many bytes of a class.
-#[derive(Debug, Clone, Copy)]
-struct Need {
-    class: Bytes,
-    least: usize,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Need {
+    pub(crate) class: Bytes,
+    pub(crate) least: usize,
 }
 
 impl Need {
@@ -96,8 +97,8 @@ impl Outline {
     pub(crate) fn of(regex: &str, keywords: &[&str]) -> Self {
         let mut this = Self {
             before: Bytes::ALL,
-            after: Vec::new(),
-            needs: Vec::new(),
+            after: Cow::Borrowed(&[]),
+            needs: Cow::Borrowed(&[]),
             known: false,
         };
         let Ok(hir) = shape::parser().parse(regex) else {
@@ -109,19 +110,20 @@ impl Outline {
         let found = (0..parts.len()).find(|at| !empty(parts[*at]) && begins(&parts[*at..], keywords));
         if let Some(at) = found {
             this.known = true;
-            this.after = concat(parts[at..].iter().copied()).columns;
+            this.after = concat(parts[at..].iter().copied()).columns.into();
             let first = this.after.first().copied().unwrap_or(Bytes::ALL);
             this.before = at.checked_sub(1).map_or(Bytes::ALL, |i| edge(parts[i], first));
         }
+        let mut all = Vec::new();
         parts[found.unwrap_or(0)..]
             .iter()
-            .for_each(|part| needs(part, &mut this.needs));
+            .for_each(|part| needs(part, &mut all));
         // A letter or a digit stands anywhere; the keyword's own would be the first to be found.
         let sign = |need: &Need| need.class.all(|byte| !byte.is_ascii_alphanumeric());
-        this.needs
-            .retain(|need| need.told() >= MIN_TOLD && (need.least > 1 || sign(need)));
-        this.needs.sort_by(|a, b| b.told().total_cmp(&a.told()));
-        this.needs.truncate(MAX_NEEDS);
+        all.retain(|need| need.told() >= MIN_TOLD && (need.least > 1 || sign(need)));
+        all.sort_by(|a, b| b.told().total_cmp(&a.told()));
+        all.truncate(MAX_NEEDS);
+        this.needs = all.into();
         this
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     pub(crate) entropy: f64,
     pub(crate) reach: Reach,
     regex: Cow<'static, str>,
+    /// What the build made of it.
+    ready: Option<&'static Outline>,
     outline: OnceLock<Outline>,
     expression: OnceLock<Option<Expression>>,
 }
@@ -52,6 +54,7 @@ impl Entry {
             entropy: rule.entropy,
             reach: shape::reach(&rule.regex, &rule.keywords),
             regex: Cow::Owned(rule.regex),
+            ready: None,
             outline: OnceLock::new(),
             expression: OnceLock::new(),
         }
@@ -112,6 +115,7 @@ enum Entries {
 
 /// What the build script made of `rules/*.toml`.
 mod fixed {
+    use super::super::outline::{Bytes, Need};
     use super::*;
 
     include!(concat!(env!("OUT_DIR"), "/builtin_rules.rs"));
@@ -202,7 +206,7 @@ impl RuleSet {
     /// What every match of a rule has round its keyword.
     pub(crate) fn outline(&self, rule: u16) -> &Outline {
         let entry = &self.entries()[usize::from(rule)];
-        entry.outline.get_or_init(|| {
+        let made = || {
             let own = self
                 .table
                 .keywords
@@ -210,7 +214,8 @@ impl RuleSet {
                 .filter(|keyword| keyword.rules.contains(&rule));
             let own: Vec<&str> = own.map(|keyword| keyword.text.as_ref()).collect();
             Outline::of(&entry.regex, &own)
-        })
+        };
+        entry.ready.unwrap_or_else(|| entry.outline.get_or_init(made))
     }
 }
 
@@ -245,6 +250,41 @@ examples = ["acme_012345678"]
         assert_ne!(set.digest(), shipped.digest());
         let again = RuleSet::parse(RuleSet::builtin_sources()).unwrap();
         assert_eq!(again.digest(), shipped.digest());
+    }
+
+    #[test]
+    fn the_build_makes_what_loading_makes() {
+        let shipped = RuleSet::builtin();
+        let loaded = RuleSet {
+            entries: Entries::Made(
+                shipped
+                    .entries()
+                    .iter()
+                    .map(|e| Entry {
+                        ready: None,
+                        ..e.again()
+                    })
+                    .collect(),
+            ),
+            table: Cow::Borrowed(shipped.table()),
+            digest: Cow::Borrowed(shipped.digest()),
+        };
+        for (number, id) in (0..).zip(shipped.ids()) {
+            assert!(shipped.entries()[usize::from(number)].ready.is_some(), "{id}");
+            assert_eq!(shipped.outline(number), loaded.outline(number), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_keyword_without_a_rare_part_is_refused_with_the_reason() {
+        for word in ["the", "test", "----------", " the "] {
+            let rule = OWN.replace(r#"keywords = ["acme_"]"#, &format!("keywords = [\"acme_\", {word:?}]"));
+            let errors = with(&rule).err().unwrap();
+            let told = errors[0].to_string();
+            assert!(told.starts_with("own.toml:10: error[rule-common-keyword]"), "{told}");
+            assert!(told.contains("once in 1000 bytes"), "{told}");
+        }
+        assert!(with(&OWN.replace(r#"["acme_"]"#, r#"["acme_", "-----begin", "tests"]"#)).is_ok());
     }
 
     #[test]

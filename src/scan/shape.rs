@@ -40,6 +40,8 @@ pub fn compile(regex: &str) -> Result<meta::Regex, String> {
                 // Only regions round a keyword are searched: what finds literals would find that one again, and
                 // costs more to make than all of the rest.
                 .auto_prefilter(false)
+                // Would serve matches alone, which are few.
+                .onepass(false)
                 .nfa_size_limit(Some(16 << 20))
                 .hybrid_cache_capacity(4 << 20),
         )

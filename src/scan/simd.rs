@@ -1,4 +1,4 @@
-//! Passes over all bytes: AVX2, SSSE3, NEON, or plain code with the same answer.
+//! Passes over all bytes: AVX-512, AVX2, SSSE3, NEON, or plain code with the same answer.
 //!
 //! The only module with `unsafe`. One pass, [`sweep`], tells for each block of
 //! 64 positions which of them pass the nibble masks of a [`Set`]; bytes past
@@ -20,6 +20,9 @@ const LANES: usize = 8;
 /// A way to run the pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
+    /// 64 bytes at a time.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
     /// 32 bytes at a time.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -38,6 +41,9 @@ impl Level {
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
+            if vector::avx512::here() {
+                return Self::Avx512;
+            }
             if vector::avx2::here() {
                 return Self::Avx2;
             }
@@ -157,6 +163,8 @@ fn sweep<const FOLDED: u8, const GROUPS: usize, const BYTES: usize>(
 ) {
     let _ = match level {
         #[cfg(target_arch = "x86_64")]
+        Level::Avx512 if vector::avx512::here() => vector::avx512::run::<FOLDED, GROUPS, BYTES>(set, data, each),
+        #[cfg(target_arch = "x86_64")]
         Level::Avx2 if vector::avx2::here() => vector::avx2::run::<FOLDED, GROUPS, BYTES>(set, data, each),
         #[cfg(target_arch = "x86_64")]
         Level::Ssse3 if vector::ssse3::here() => vector::ssse3::run::<FOLDED, GROUPS, BYTES>(set, data, each),
@@ -271,6 +279,73 @@ mod vector {
                 unsafe { pass::<FOLDED, GROUPS, BYTES>(set, data, each) }
             }
         };
+    }
+
+    /// 64 bytes, in four quarters of which each has its own table.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) mod avx512 {
+        use super::*;
+        use std::arch::x86_64::*;
+
+        type Vector = __m512i;
+        const WIDTH: usize = 64;
+
+        /// Asks for VBMI, which is not used: processors without it slow down for vectors so wide.
+        pub(in super::super) fn here() -> bool {
+            std::arch::is_x86_feature_detected!("avx512vbmi")
+                && std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("bmi1")
+                && std::arch::is_x86_feature_detected!("bmi2")
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn load(bytes: &[u8; WIDTH]) -> Vector {
+            // SAFETY: the pointer comes from a reference to as many bytes as are loaded; the load is unaligned.
+            unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn repeat(table: &[u8; 16]) -> Vector {
+            // SAFETY: the pointer comes from a reference to as many bytes as are loaded; the load is unaligned.
+            _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn and(a: Vector, b: Vector) -> Vector {
+            _mm512_and_si512(a, b)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn or(a: Vector, b: Vector) -> Vector {
+            _mm512_or_si512(a, b)
+        }
+
+        /// The upper half of each byte in its lower half; its upper half is anything.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn shift(a: Vector) -> Vector {
+            _mm512_srli_epi16::<4>(a)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn look_up(table: Vector, at: Vector) -> Vector {
+            _mm512_shuffle_epi8(table, at)
+        }
+
+        /// A bit for each byte that is not 0.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn nonzero(a: Vector) -> u64 {
+            _mm512_test_epi8_mask(a, a)
+        }
+
+        pass!("avx512f,avx512bw,bmi1,bmi2");
     }
 
     /// 32 bytes, in two halves of which each has its own table.
@@ -496,7 +571,13 @@ mod tests {
         vec![
             Level::detect(),
             #[cfg(target_arch = "x86_64")]
+            Level::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2,
+            #[cfg(target_arch = "x86_64")]
             Level::Ssse3,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon,
             Level::Scalar,
         ]
     }

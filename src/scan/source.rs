@@ -5,7 +5,7 @@
 //! script and the run-time loader both use it, so that a rule which the build
 //! accepts is accepted everywhere.
 
-use super::shape;
+use super::{buckets, shape};
 use crate::finding::{Confidence, Severity};
 use crate::rule::Rule;
 use std::collections::BTreeMap;
@@ -286,6 +286,13 @@ impl<'a, 'de> Reader<'a, 'de> {
                      take a longer literal from the expression"
                 );
                 self.fail(line, "rule-bad-keyword", message);
+            } else if buckets::is_common(word) {
+                let often = 1e6 / buckets::TOO_COMMON;
+                let message = format!(
+                    "keyword {word:?} has no rare part: each four bytes of it stand in ordinary text more often than \
+                     once in {often} bytes; take a longer literal from the expression"
+                );
+                self.fail(line, "rule-common-keyword", message);
             }
         }
         words

@@ -100,7 +100,7 @@ pub(crate) struct Window {
 pub(crate) struct Table {
     /// Masks of the windows' nibbles.
     pub(crate) masks: Set<GROUPS, 4>,
-    /// A bit for each hash of a full window.
+    /// A bit for each hash of a full window, and of an open one with every fourth byte: one look-up tells both.
     pub(crate) bitmap: Cow<'static, [u64; BITMAP_WORDS]>,
     /// A bit for each hash of an open window's three bytes.
     pub(crate) open_bitmap: Cow<'static, [u64; OPEN_WORDS]>,
@@ -141,7 +141,7 @@ impl Table {
     /// Whether a folded window that passes the masks may be one of ours.
     #[inline(always)]
     pub(crate) fn in_bitmap(&self, window: u32) -> bool {
-        test(&self.bitmap, window) | test(&self.open_bitmap, window & OPEN_MASK)
+        test(&self.bitmap, window)
     }
 
     /// The windows that a folded window equals.
@@ -227,8 +227,8 @@ fn assemble(keywords: Vec<Keyword>, chosen: &[(Pattern, usize)], masks: Set<GROU
     let slots = std::array::from_fn(|i| full.partition_point(|window| slot(window.key) < i) as u16);
     Table {
         masks,
-        bitmap: Cow::Owned(bitmap(chosen, false)),
-        open_bitmap: Cow::Owned(bitmap(chosen, true)),
+        bitmap: Cow::Owned(bitmap(chosen)),
+        open_bitmap: Cow::Owned(open_bitmap(chosen)),
         slots: Cow::Owned(slots),
         full: Cow::Owned(full),
         open: Cow::Owned(open),
@@ -258,11 +258,26 @@ fn collect(keywords: &mut Vec<Keyword>, first: u16, rules: &[&[String]]) {
     }
 }
 
-/// A bit for the hash of each pattern that is open, or of each that is not.
-fn bitmap<const WORDS: usize>(chosen: &[(Pattern, usize)], open: bool) -> [u64; WORDS] {
+/// The bitmap of all windows.
+fn bitmap(chosen: &[(Pattern, usize)]) -> [u64; BITMAP_WORDS] {
+    let (open, full): (Vec<Pattern>, Vec<Pattern>) = chosen.iter().map(|(pattern, _)| *pattern).partition(|p| p.open);
+    let fourth = (0..=u8::MAX).filter(|byte| byte | FOLD as u8 == *byte);
+    let any = open
+        .iter()
+        .flat_map(|p: &Pattern| fourth.clone().map(|byte| p.key() | u32::from(byte) << 24));
+    bits(full.iter().map(|p| p.key()).chain(any))
+}
+
+/// The bitmap of the three bytes of open windows.
+fn open_bitmap(chosen: &[(Pattern, usize)]) -> [u64; OPEN_WORDS] {
+    bits(chosen.iter().filter(|(p, _)| p.open).map(|(p, _)| p.key()))
+}
+
+/// A bit for the hash of each window.
+fn bits<const WORDS: usize>(windows: impl Iterator<Item = u32>) -> [u64; WORDS] {
     let mut bitmap = [0; WORDS];
-    for (pattern, _) in chosen.iter().filter(|(pattern, _)| pattern.open == open) {
-        let (word, bit) = bit::<WORDS>(pattern.key());
+    for window in windows {
+        let (word, bit) = bit::<WORDS>(window);
         bitmap[word] |= 1 << bit;
     }
     bitmap

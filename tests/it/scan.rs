@@ -359,6 +359,13 @@ proptest! {
     }
 
     #[test]
+    fn the_vector_code_finds_what_plain_code_finds(data in planted()) {
+        let key = key();
+        let plainly = Scanner::new(rules(), &key).one_byte_at_a_time();
+        prop_assert_eq!(plainly.scan(&data), find(&data));
+    }
+
+    #[test]
     fn any_bytes_are_scanned_and_nothing_of_a_secret_is_shown(data in planted()) {
         for m in find(&data) {
             prop_assert!(m.span.start < m.span.end && m.span.end <= data.len() as u64);

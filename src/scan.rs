@@ -5,7 +5,7 @@
 //! ```text
 //! bytes ─ wide (UTF-16 made narrow) ─┐
 //!   └─ engine: simd → keywords → expressions on regions → evidence
-//!        └─ decode (base64, hex, escapes; at most two levels) ─ engine …
+//!        └─ decode (base64, hex, escapes; at most four levels) ─ engine …
 //!   ├─ container (archives, streams): each member as a text of its own
 //!   └─ place: overlaps, lines, excerpts
 //! ```
@@ -30,10 +30,11 @@
 //! ```
 //!
 //! Bounds: a match may reach [`shape::OPEN`] bytes (64 KiB for armored blocks)
-//! round its keyword where its expression sets no smaller bound; a decoded
-//! piece has at most 1 MiB; one text yields at most 10,000 matches, and a
+//! round its keyword where its expression sets no smaller bound; what is
+//! decoded from decoded text has at most 64 MiB; one text yields at most 10,000 matches, and a
 //! text with more yields one more, of the rule [`TOO_MANY`].
 
+mod alike;
 mod buckets;
 mod container;
 mod context;
@@ -54,6 +55,7 @@ pub mod source;
 pub mod stream;
 mod table;
 mod wide;
+mod wrapped;
 
 use crate::finding::{Confidence, Severity, Span};
 use container::{Budget, Kind, Trouble};
@@ -79,7 +81,7 @@ pub fn is_packed(head: &[u8]) -> bool {
 }
 
 /// Levels of decoding, one inside the other.
-const MAX_DEPTH: u32 = 2;
+const MAX_DEPTH: u32 = 4;
 
 /// One match of one rule in one text. Never the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +171,8 @@ impl<'a> Scanner<'a> {
             overflow |= unpacked.overflow;
         }
         if budget.exceeded {
-            unpacked.troubles.push((Trouble::Bound, 0..data.len()));
+            let why = if budget.deep { Trouble::Deep } else { Trouble::Bound };
+            unpacked.troubles.push((why, 0..data.len()));
         }
         if shown.is_empty() && unpacked.shown.is_empty() && unpacked.troubles.is_empty() && !overflow {
             return (Vec::new(), !budget.far && part::is_text(data));
@@ -261,15 +264,28 @@ impl<'a> Scanner<'a> {
     /// The hits of one text and of what is decoded from it.
     fn hits(&self, text: &[u8], depth: u32, budget: &mut Budget) -> Hits {
         let mut all = engine::run(self.rules, self.level, text, &|secret| self.fingerprint(secret));
-        if depth >= MAX_DEPTH {
-            return all;
-        }
         decode::each(text, &mut |piece| {
-            let inner = self.hits(&piece.bytes, depth + 1, budget);
+            if depth >= MAX_DEPTH {
+                return budget.too_deep();
+            }
+            if depth > 0 && !budget.decode(piece.bytes.len()) {
+                return;
+            }
+            let inner = self.inner(&piece.bytes, depth + 1, budget);
             all.take(inner, &|span| piece.outer(span));
             if Kind::of(&piece.bytes).is_some() {
                 self.packed(&piece, depth + 1, budget, &mut all);
             }
+        });
+        all
+    }
+
+    /// The hits of a text that was found in another, and of its narrow form.
+    fn inner(&self, text: &[u8], depth: u32, budget: &mut Budget) -> Hits {
+        let mut all = self.hits(text, depth, budget);
+        wide::each(text, &mut |narrow| {
+            let hits = self.hits(&narrow.bytes, depth, budget);
+            all.take(hits, &|span| narrow.outer(span));
         });
         all
     }
@@ -282,7 +298,7 @@ impl<'a> Scanner<'a> {
             budget,
             &mut |member, budget| {
                 nested |= Kind::of(&member.bytes).is_some();
-                let inner = self.hits(&member.bytes, depth, budget);
+                let inner = self.inner(&member.bytes, depth, budget);
                 all.take(inner, &|_| piece.outer(&(0..piece.bytes.len())));
             },
             // Text that only looks like a container is no trouble; a bound is.

@@ -1,4 +1,4 @@
-//! What is packed in other files: archives, compressed files, PDF streams, PNG text.
+//! What is packed in other files: archives, compressed files, PDF streams, texts of images.
 //!
 //! Pure: bytes in, members out. In scope: to recognise a container by its
 //! first bytes, never by a name, and to hand on what it holds. Out of scope:
@@ -9,9 +9,13 @@
 //! bound that is hit, a broken, an encrypted or an unknown member is told as
 //! a [`Trouble`]; what was read before it counts.
 
+mod ar;
 mod compressed;
+mod cpio;
+mod jpeg;
 mod pdf;
 mod png;
+mod rpm;
 mod tar;
 mod zip;
 
@@ -40,6 +44,8 @@ pub(crate) struct Member {
 pub(crate) enum Trouble {
     /// More than [`MAX_INFLATED`] bytes, [`MAX_MEMBERS`] members or [`MAX_NESTING`] levels.
     Bound,
+    /// Encoded text in more levels than are decoded, or more than [`MAX_INFLATED`] bytes of it.
+    Deep,
     /// The member is encrypted.
     Encrypted,
     /// The container is cut off, or not what it says.
@@ -58,6 +64,11 @@ impl Trouble {
             Self::Bound => (
                 "archive-too-large",
                 "archive beyond the bounds of 64 MiB, 10,000 members or 4 levels; the rest was not scanned",
+                true,
+            ),
+            Self::Deep => (
+                "encoded-too-deep",
+                "text encoded beyond the bounds of 4 levels in each other or 64 MiB; the rest was not scanned",
                 true,
             ),
             Self::Encrypted => (
@@ -83,8 +94,12 @@ impl Trouble {
 pub(crate) struct Budget {
     bytes: usize,
     members: usize,
+    /// Bytes of pieces that were decoded from decoded ones.
+    decoded: usize,
     /// Whether a bound was hit where no place can be told: inside an encoded piece.
     pub(crate) exceeded: bool,
+    /// Whether that was a bound of decoding ([`Trouble::Deep`]).
+    pub(crate) deep: bool,
     /// Whether anything was met that reaches far ([`super::part`]).
     pub(crate) far: bool,
 }
@@ -94,7 +109,9 @@ impl Default for Budget {
         Self {
             bytes: MAX_INFLATED,
             members: MAX_MEMBERS,
+            decoded: MAX_INFLATED,
             exceeded: false,
+            deep: false,
             far: false,
         }
     }
@@ -105,6 +122,21 @@ impl Budget {
     fn member(&mut self) -> Result<(), Trouble> {
         self.members = self.members.checked_sub(1).ok_or(Trouble::Bound)?;
         Ok(())
+    }
+
+    /// Counts the bytes of a piece that was decoded from a decoded one; whether it may be looked at.
+    pub(crate) fn decode(&mut self, bytes: usize) -> bool {
+        let rest = self.decoded.checked_sub(bytes);
+        self.decoded = rest.unwrap_or(0);
+        if rest.is_none() {
+            self.too_deep();
+        }
+        rest.is_some()
+    }
+
+    /// Notes that there is encoded text which is not decoded.
+    pub(crate) fn too_deep(&mut self) {
+        (self.deep, self.exceeded) = (true, true);
     }
 
     /// Reads a decoder to its end, within the bounds.
@@ -139,22 +171,35 @@ pub(crate) enum Kind {
     Xz,
     Bzip2,
     Zstd,
+    Lzma,
     Pdf,
     Png,
+    Jpeg,
+    Ar,
+    Cpio,
+    Rpm,
 }
 
 impl Kind {
-    /// The kind that the first bytes tell.
+    /// The kind that the first bytes tell; that of an archive behind a program or an image, the last ones.
     pub(crate) fn of(data: &[u8]) -> Option<Self> {
         match data {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Zip),
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => Some(Self::Bzip2),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            // A frame, or one that is to be skipped before it.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            // Properties, a dictionary of whole 64 KiB, and an unpacked size that is unknown or below 2^40.
+            [0x5d, 0, 0, _, _, _, _, _, _, _, 0 | 0xff, 0 | 0xff, 0 | 0xff, ..] => Some(Self::Lzma),
             [b'%', b'P', b'D', b'F', b'-', ..] => Some(Self::Pdf),
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
+            [b'!', b'<', b'a', b'r', b'c', b'h', b'>', b'\n', ..] => Some(Self::Ar),
+            [0xed, 0xab, 0xee, 0xdb, ..] => Some(Self::Rpm),
+            _ if cpio::is(data) => Some(Self::Cpio),
             _ if tar::is(data) => Some(Self::Tar),
+            _ if zip::ends(data) => Some(Self::Zip),
             _ => None,
         }
     }
@@ -177,8 +222,36 @@ pub(crate) fn each(
         Kind::Tar => tar::each(data, budget, found, trouble),
         Kind::Pdf => pdf::each(data, budget, found, trouble),
         Kind::Png => png::each(data, budget, found, trouble),
-        Kind::Gzip | Kind::Xz | Kind::Bzip2 | Kind::Zstd => compressed::each(kind, data, budget, found, trouble),
+        Kind::Jpeg => jpeg::each(data, budget, found, trouble),
+        Kind::Ar => ar::each(data, budget, found, trouble),
+        Kind::Cpio => cpio::each(data, budget, found, trouble),
+        Kind::Rpm => rpm::each(data, budget, found, trouble),
+        Kind::Gzip | Kind::Xz | Kind::Bzip2 | Kind::Zstd | Kind::Lzma => {
+            compressed::each(kind, data, budget, found, trouble);
+        }
     }
+    if kind != Kind::Zip && zip::ends(data) {
+        zip::each(data, budget, found, trouble);
+    }
+}
+
+/// Hands on a member of an archive that stores its members as they are, if it is a container itself.
+///
+/// What else it holds has been found where it stands.
+fn stored(
+    data: &[u8],
+    place: Range<usize>,
+    name: &[u8],
+    budget: &mut Budget,
+    found: &mut dyn FnMut(Member, &mut Budget),
+) -> Result<(), Trouble> {
+    budget.member()?;
+    if Kind::of(&data[place.clone()]).is_some() {
+        let bytes = budget.copy(&data[place.clone()])?;
+        let name = name.to_vec();
+        found(Member { name, bytes, place }, budget);
+    }
+    Ok(())
 }
 
 /// A little-endian number of two bytes.

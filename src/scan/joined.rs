@@ -1,4 +1,5 @@
-//! Literals put together of parts: `"ab" + "cd"`, `'ab' . 'cd'`, `"ab" "cd"`, also over line ends.
+//! Literals put together of parts: `"ab" + "cd"`, `'ab' . 'cd'`, `"ab" "cd"`, also over line ends; and
+//! lines of quoted-printable text, which a `=` at the end joins.
 //!
 //! A cluster of joints is decoded by leaving out what stands between the
 //! parts, and handed on with a map of each byte to its written form. The
@@ -16,6 +17,8 @@ const NEAR: usize = 512;
 const MAX_JOINT: usize = 80;
 /// Bytes of a token that stand on either side of a joint.
 const SIDE: usize = 3;
+/// Shortest line whose last `=` joins it to the next: those of quoted-printable have up to 76 characters.
+const MIN_LINE: usize = 60;
 /// Most joints of one piece.
 const MAX_JOINTS: usize = 256;
 
@@ -34,6 +37,7 @@ const FORM: Set<1, 3> = {
         [sign, quote, operator],
         [sign, quote, blank],
         [sign, quote, backslash],
+        [letter, (nibbles(b"="), 1 << 3), (nibbles(b"\r\n"), 1)],
     ])
 };
 
@@ -79,8 +83,25 @@ fn joint(data: &[u8], at: usize) -> Option<usize> {
     if !head.iter().all(token) {
         return None;
     }
-    let end = closed(data, at, quote)?;
+    let end = if quote == b'=' {
+        soft(data, at)?
+    } else {
+        closed(data, at, quote)?
+    };
     data.get(end..end + SIDE)?.iter().all(token).then_some(end)
+}
+
+/// Where the next line begins, if the `=` at `at` is the end of a long line (<https://www.rfc-editor.org/rfc/rfc2045>, 6.7).
+fn soft(data: &[u8], at: usize) -> Option<usize> {
+    let line = &data[at.checked_sub(MIN_LINE)?..at];
+    if memchr::memchr(b'\n', line).is_some() {
+        return None;
+    }
+    match data.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    }
 }
 
 /// What a token is made of.
@@ -131,6 +152,16 @@ mod tests {
             all.push(String::from_utf8_lossy(&piece.bytes).into_owned())
         });
         all
+    }
+
+    #[test]
+    fn a_soft_line_end_joins_long_lines_only() {
+        let long = "the words of a mail that go on up to the end of the line and_a_to";
+        for eol in ["=\n", "=\r\n"] {
+            assert_eq!(joined(&format!("{long}{eol}ken here")), [format!("{long}ken here")]);
+        }
+        assert!(joined("A_KEY=\nANOTHER=\n").is_empty());
+        assert!(joined(&format!("{long}=\n\nnext")).is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! UTF-16 inside any bytes: marked files, and runs of it without a mark.
+//! UTF-16 and UTF-32 inside any bytes: marked files, and runs without a mark.
 //!
-//! A run is made narrow, one byte for each 16-bit unit (0xff where the unit is
-//! not ASCII), so that a place in it maps back by arithmetic.
+//! A run is made narrow, one byte for each unit (0xff where the unit is not
+//! ASCII), so that a place in it maps back by arithmetic.
 
 use std::ops::Range;
 use zeroize::Zeroizing;
@@ -9,53 +9,62 @@ use zeroize::Zeroizing;
 /// Least characters of a run without a mark: the shortest tokens have more.
 const MIN_RUN: usize = 12;
 
-/// UTF-16 text made narrow.
+/// UTF-16 or UTF-32 text made narrow.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Narrow {
     /// One byte a unit.
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     /// Where the first unit stands.
     pub(crate) start: usize,
+    /// Bytes of a unit.
+    width: usize,
+    /// Where the outer bytes end: a last character may lack its zeros.
+    limit: usize,
 }
 
 impl Narrow {
     /// The place in the outer bytes.
     pub(crate) fn outer(&self, span: &Range<usize>) -> Range<usize> {
-        self.start + span.start * 2..self.start + span.end * 2
+        let at = |unit: usize| self.limit.min(self.start + unit * self.width);
+        at(span.start)..at(span.end)
     }
 }
 
-/// Calls `found` with every UTF-16 text of `data`.
+/// Calls `found` with every wide text of `data`.
 ///
-/// With a byte-order mark: the whole rest, and nothing else. Without: each run
-/// of at least 12 ASCII characters at either alignment.
+/// With a byte-order mark: the whole rest; what begins as UTF-32 is read as
+/// the rest of these rules say as well, since other bytes may begin so too.
+/// Without: each run of at least 12 ASCII characters at any alignment.
 pub(crate) fn each(data: &[u8], found: &mut dyn FnMut(Narrow)) {
     match data {
-        [0xff, 0xfe, rest @ ..] => found(narrow(rest, 2, 0)),
-        [0xfe, 0xff, rest @ ..] => found(narrow(rest, 2, 1)),
+        [0xff, 0xfe, 0, 0, rest @ ..] => found(narrow(rest, 4, 4, 0)),
+        [0, 0, 0xfe, 0xff, rest @ ..] => found(narrow(rest, 4, 4, 3)),
+        _ => {}
+    }
+    match data {
+        [0xff, 0xfe, rest @ ..] => found(narrow(rest, 2, 2, 0)),
+        [0xfe, 0xff, rest @ ..] => found(narrow(rest, 2, 2, 1)),
         _ if memchr::memchr(0, data).is_some() => runs(data, found),
         _ => {}
     }
 }
 
-/// Makes units narrow whose low byte stands at `low` of each pair.
-fn narrow(units: &[u8], start: usize, low: usize) -> Narrow {
-    let byte = |pair: &[u8]| match (pair[1 - low], pair[low]) {
-        (0, byte @ 1..=0x7f) => byte,
-        (0, 0) => 0,
-        _ => 0xff,
+/// Makes units of `width` bytes narrow whose lowest byte stands at `low` in each.
+fn narrow(units: &[u8], start: usize, width: usize, low: usize) -> Narrow {
+    let byte = |unit: &[u8]| {
+        let ascii = unit.iter().enumerate().all(|(i, b)| i == low || *b == 0) && unit[low] <= 0x7f;
+        if ascii { unit[low] } else { 0xff }
     };
     Narrow {
-        bytes: Zeroizing::new(units.chunks_exact(2).map(byte).collect()),
+        bytes: Zeroizing::new(units.chunks_exact(width).map(byte).collect()),
         start,
+        width,
+        limit: start + units.len(),
     }
 }
 
-/// Runs of (character, 0). Big-endian text is the same one byte later, its first zero left out.
+/// Runs of a character and one zero, or three.
 fn runs(data: &[u8], found: &mut dyn FnMut(Narrow)) {
-    let unit = |at: usize| matches!(data.get(at..at + 2), Some([b'\t' | b'\n' | b'\r' | 0x20..=0x7e, 0]));
-    // The last character of a big-endian run has no zero of its own after it.
-    let last = |at: usize| matches!(data.get(at), Some(0x20..=0x7e)) && data.get(at.wrapping_sub(1)) == Some(&0);
     let mut at = 0;
     while at < data.len() {
         // A unit needs a zero as its second byte: go to the next one.
@@ -63,25 +72,49 @@ fn runs(data: &[u8], found: &mut dyn FnMut(Narrow)) {
             return;
         };
         let start = zero.saturating_sub(1).max(at);
-        if !unit(start) {
+        let (length, count) = run(data, start, 2);
+        if length == 0 {
             at = zero + 1;
             continue;
         }
-        let mut end = start;
-        while unit(end) {
-            end += 2;
-        }
-        let tail = usize::from(end > start && last(end));
-        let count = (end - start) / 2 + tail;
         if count >= MIN_RUN {
-            let mut bytes = Vec::with_capacity(count);
-            bytes.extend((0..count).map(|i| data[start + 2 * i]));
-            found(Narrow {
-                bytes: Zeroizing::new(bytes),
-                start,
-            });
+            found(taken(data, start, count, 2));
+            at = start + length;
+            continue;
         }
-        at = end;
+        let (longer, count) = if length == 2 { run(data, start, 4) } else { (0, 0) };
+        if count >= MIN_RUN {
+            found(taken(data, start, count, 4));
+        }
+        at = start + length.max(longer);
+    }
+}
+
+/// The bytes of the whole units of `width` bytes that start at a place, and how many characters they have.
+///
+/// High-first text is the same some bytes later, its first zeros left out: its last character has none after it.
+fn run(data: &[u8], start: usize, width: usize) -> (usize, usize) {
+    let is_unit = |unit: &[u8]| match unit.split_first() {
+        Some((b'\t' | b'\n' | b'\r' | 0x20..=0x7e, zeros)) => zeros.iter().all(|b| *b == 0),
+        _ => false,
+    };
+    let units = data[start..]
+        .chunks_exact(width)
+        .take_while(|unit| is_unit(unit))
+        .count();
+    let end = start + units * width;
+    let last = units > 0 && matches!(data.get(end), Some(0x20..=0x7e));
+    (units * width, units + usize::from(last))
+}
+
+fn taken(data: &[u8], start: usize, count: usize, width: usize) -> Narrow {
+    let mut bytes = Vec::with_capacity(count);
+    bytes.extend((0..count).map(|i| data[start + width * i]));
+    Narrow {
+        bytes: Zeroizing::new(bytes),
+        start,
+        width,
+        limit: data.len(),
     }
 }
 
@@ -116,6 +149,49 @@ mod tests {
                 let start = pad + usize::from(big);
                 assert_eq!(texts(&data), [(b"a long enough text".to_vec(), start)], "{big} {pad}");
             }
+        }
+    }
+
+    #[test]
+    fn utf_32_is_read_with_and_without_a_mark_at_any_alignment() {
+        for big in [false, true] {
+            let bytes = |c: char| {
+                if big {
+                    u32::from(c).to_be_bytes()
+                } else {
+                    u32::from(c).to_le_bytes()
+                }
+            };
+            let text: Vec<u8> = "a long enough text".chars().flat_map(bytes).collect();
+            let expected = b"a long enough text".to_vec();
+            for pad in 0..5 {
+                let data = [&vec![0x80; pad][..], &text, &[0x80, 0x81]].concat();
+                assert_eq!(
+                    texts(&data),
+                    [(expected.clone(), pad + 3 * usize::from(big))],
+                    "{big} {pad}"
+                );
+            }
+            let mark = bytes('\u{feff}');
+            let all = texts(&[&mark[..], &text].concat());
+            assert_eq!(all[0], (expected, 4));
+        }
+    }
+
+    #[test]
+    fn wide_text_of_any_bytes_is_at_most_as_long() {
+        for data in [
+            vec![0; 1 << 16],
+            [b'a', 0].repeat(40_000),
+            [b'a', 0, 0, 0].repeat(11),
+            [b'a', 0, 0, 0].repeat(9000),
+        ] {
+            let mut bytes = 0;
+            each(&data, &mut |narrow| {
+                bytes += narrow.bytes.len();
+                assert!(narrow.outer(&(0..narrow.bytes.len())).end <= data.len());
+            });
+            assert!(bytes <= data.len());
         }
     }
 

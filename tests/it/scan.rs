@@ -295,6 +295,191 @@ fn evil_inputs_end_soon_and_say_what_they_are() {
     find(&noise);
 }
 
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn rules_of(data: &[u8]) -> Vec<String> {
+    find(data).into_iter().map(|m| m.rule).collect()
+}
+
+#[test]
+fn containers_in_each_other_are_opened_to_the_bound_which_is_told() {
+    let nested = |levels: usize| (0..levels).fold(token(8).into_bytes(), |inner, _| gzip(&inner));
+    for levels in 1..=4 {
+        assert_eq!(rules_of(&nested(levels)), ["acme-token"], "{levels}");
+    }
+    for levels in [5, 100] {
+        assert_eq!(rules_of(&nested(levels)), ["archive-too-large"], "{levels}");
+    }
+    // In base64 one, since what is encoded in a text is not large.
+    assert_eq!(rules_of(base64(&nested(1)).as_bytes()), ["acme-token"]);
+    assert_eq!(rules_of(base64(&nested(2)).as_bytes()), ["archive-too-large"]);
+}
+
+#[test]
+fn encodings_in_each_other_are_read_to_the_bound_which_is_told() {
+    let nested = |levels: usize| (0..levels).fold(format!("x = {}", token(8)), |inner, _| base64(inner.as_bytes()));
+    for levels in 1..=4 {
+        assert_eq!(rules_of(nested(levels).as_bytes()), ["acme-token"], "{levels}");
+    }
+    for levels in [5, 20] {
+        assert_eq!(rules_of(nested(levels).as_bytes()), ["encoded-too-deep"], "{levels}");
+    }
+    // A chart's release: a list of resources, one with an encoded value, compressed, encoded twice.
+    let secret = format!("{{\"data\": {{\"token\": \"{}\"}}}}", base64(token(8).as_bytes()));
+    let release = base64(base64(&gzip(secret.as_bytes())).as_bytes());
+    assert_eq!(rules_of(format!("release: {release}\n").as_bytes()), ["acme-token"]);
+}
+
+/// Tokens and values of 10 MB: what is at their ends is found, and what is in between costs one pass.
+#[test]
+fn tokens_of_ten_megabytes_are_read_to_their_ends() {
+    const SIZE: usize = 10 << 20;
+    let text = "some words and ".repeat(SIZE / 15) + &token(9);
+    let hex: String = text.bytes().map(|b| format!("{b:02x}")).collect();
+    let percent: String = token(9).bytes().map(|b| format!("%{b:02x}")).collect();
+    for data in [
+        base64(text.as_bytes()),
+        format!("'{hex}'"),
+        "%41".repeat(SIZE / 3) + " " + &percent,
+        "\u{430}b".repeat(SIZE / 3) + " " + &token(9),
+    ] {
+        assert_eq!(rules_of(data.as_bytes()), ["acme-token"], "{}", &data[..8]);
+    }
+    let long = "aB3".repeat(SIZE / 3);
+    for data in [
+        format!("acme_{long}"),
+        format!("password = {long}"),
+        format!("sq-{long}"),
+        long.clone(),
+        format!("'{}'", &long[..400]).repeat(SIZE / 400),
+    ] {
+        let found = find(data.as_bytes());
+        assert!(
+            found.len() <= 1 && found.iter().all(|m| m.excerpt.chars().count() <= 120),
+            "{}",
+            &data[..12]
+        );
+    }
+}
+
+/// What is done about letters that look like others: the text is read as it looks as well.
+#[test]
+fn keywords_and_names_with_letters_of_other_scripts_hide_nothing() {
+    let look_alike = |text: &str| text.replace('a', "\u{430}").replace('o', "\u{3bf}");
+    let full_width = |text: &str| -> String {
+        let wide = |c: char| char::from_u32(u32::from(c) + 0xfee0).unwrap();
+        text.chars()
+            .map(|c| if c.is_ascii_alphabetic() { wide(c) } else { c })
+            .collect()
+    };
+    let value = "Kq8-hunter-Zz1";
+    for name in [look_alike("password"), full_width("password")] {
+        let text = format!("first\n{name} = \"{value}\"\n");
+        let found = one(text.as_bytes());
+        assert_eq!(
+            (found.rule.as_str(), found.span.start_line),
+            ("generic-secret", 2),
+            "{name}"
+        );
+        let (start, end) = (found.span.start as usize, found.span.end as usize);
+        assert_eq!(&text[start..end], value);
+        assert!(!found.excerpt.contains(value));
+    }
+    for name in ["acme", "ACME"] {
+        let text = format!("k = {}", token(3).replace("acme", &look_alike(name).to_lowercase()));
+        assert_eq!(
+            one(text.as_bytes()).fingerprint,
+            one(token(3).as_bytes()).fingerprint,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn encodings_of_mail_scripts_and_old_systems_are_read() {
+    let token = token(5);
+    let wide = utf16(&format!("$k = '{token}'"), false);
+    let of_32 = |big: bool| -> Vec<u8> {
+        let bytes = |c: char| {
+            if big {
+                u32::from(c).to_be_bytes()
+            } else {
+                u32::from(c).to_le_bytes()
+            }
+        };
+        format!("\u{feff}k = {token}\n").chars().flat_map(bytes).collect()
+    };
+    let (head, tail) = token.split_at(20);
+    let mail = format!("Subject: x\n\n{}{head}=\n{tail} is it\n", "w ".repeat(28));
+    let printable: String = token.bytes().map(|b| format!("={b:02X}")).collect();
+    for data in [
+        format!("powershell -enc {}", base64(&wide)).into_bytes(),
+        of_32(false),
+        of_32(true),
+        mail.into_bytes(),
+        printable.into_bytes(),
+        token
+            .bytes()
+            .map(|b| format!("\\u{{{b:x}}}"))
+            .collect::<String>()
+            .into_bytes(),
+    ] {
+        assert_eq!(one(&data).fingerprint, one(token.as_bytes()).fingerprint);
+    }
+}
+
+/// Base64 in lines, as mail, PEM and YAML have it; compressed or not.
+#[test]
+fn what_is_encoded_over_many_lines_is_read_as_one() {
+    let text = format!(
+        "{}\nk = {}\n{}",
+        "some ordinary words ".repeat(9),
+        token(5),
+        "and more of them ".repeat(9)
+    );
+    let noise: Vec<u8> = (0..400u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let packed = gzip(&[text.as_bytes(), &noise].concat());
+    let plain = one(token(5).as_bytes()).fingerprint;
+    for written in [base64(text.as_bytes()), base64(&packed)] {
+        for (width, indent) in [(60, ""), (64, "    "), (76, ""), (76, "\t")] {
+            let lines: Vec<&str> = written
+                .as_bytes()
+                .chunks(width)
+                .map(|l| std::str::from_utf8(l).unwrap())
+                .collect();
+            for eol in ["\n", "\r\n"] {
+                let data = format!(
+                    "kind: Secret\ndata:\n  all: |\n{indent}{}{eol}more: 1\n",
+                    lines.join(&format!("{eol}{indent}"))
+                );
+                let found = one(data.as_bytes());
+                assert_eq!(found.fingerprint, plain, "{width} {indent:?}");
+                assert!(
+                    found.span.start_line >= 4 && found.span.end_line as usize <= 3 + lines.len(),
+                    "{:?}",
+                    found.span
+                );
+                assert!(
+                    !found.excerpt.contains(&written[..20]) || found.span.start_line > 4,
+                    "{}",
+                    found.excerpt
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn more_matches_than_are_listed_are_a_match_of_their_own() {
     let text: String = (0..10_050)

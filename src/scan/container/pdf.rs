@@ -2,7 +2,8 @@
 //!
 //! Each `stream … endstream` that starts as a zlib stream is inflated; other
 //! filters hold images and fonts, and what is stored plainly is found as it
-//! is. Format: <https://www.iso.org/standard/75839.html>, 7.3.8 and 7.4.4.
+//! is. Of an encrypted one nothing can be read, which is told.
+//! Format: <https://www.iso.org/standard/75839.html>, 7.3.8, 7.4.4 and 7.6.
 
 use super::{Budget, Member, Trouble};
 use std::ops::Range;
@@ -13,6 +14,9 @@ pub(super) fn each(
     found: &mut dyn FnMut(Member, &mut Budget),
     trouble: &mut dyn FnMut(Trouble, Range<usize>),
 ) {
+    if let Some(start) = memchr::memmem::find(data, b"/Encrypt") {
+        trouble(Trouble::Encrypted, start..start + b"/Encrypt".len());
+    }
     let mut at = 0;
     while let Some(found_at) = memchr::memmem::find(&data[at..], b"stream") {
         let mut start = at + found_at + b"stream".len();

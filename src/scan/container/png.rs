@@ -15,10 +15,9 @@ pub(super) fn each(
     while let Some(head) = data.get(at..at + 8) {
         let length = head[..4].iter().fold(0usize, |sum, b| sum << 8 | usize::from(*b));
         let (start, end) = (at + 8, (at + 8).saturating_add(length));
-        let Some(chunk) = data.get(start..end) else {
-            // No chunk ends here: the rest is no PNG, and was searched as plain bytes.
-            return;
-        };
+        // Where a chunk is cut off, or this is none, what there is counts; it was searched as plain bytes as well.
+        let end = end.min(data.len());
+        let chunk = &data[start..end];
         if let Some(packed) = packed(&head[4..], chunk) {
             if let Err(why) = budget.member() {
                 return trouble(why, start..data.len());
@@ -33,8 +32,10 @@ pub(super) fn each(
                 },
                 budget,
             );
-            if let Err(why) = ended {
-                trouble(why, place);
+            match ended {
+                Ok(()) => {}
+                Err(Trouble::Bound) => return trouble(Trouble::Bound, place),
+                Err(why) => trouble(why, place),
             }
         }
         at = end + 4;

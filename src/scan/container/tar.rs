@@ -8,20 +8,23 @@ use std::ops::Range;
 
 const BLOCK: usize = 512;
 
-/// Whether the first block is a header: by its magic, or by its checksum for archives before POSIX.
+/// Whether the first block is a header, by its checksum: archives from before POSIX have no magic.
 pub(super) fn is(data: &[u8]) -> bool {
-    data.get(..BLOCK)
-        .is_some_and(|block| &block[257..262] == b"ustar" && checksum(block))
+    data.get(..BLOCK).is_some_and(checksum)
 }
 
 /// Whether the sum of a header's bytes, its own field read as blanks, is what it says.
 fn checksum(block: &[u8]) -> bool {
+    let said = octal(&block[148..156]);
+    if said.is_none_or(|sum| sum == 0) {
+        return false;
+    }
     let sum: u64 = block
         .iter()
         .enumerate()
         .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) })
         .sum();
-    octal(&block[148..156]) == Some(sum)
+    said == Some(sum)
 }
 
 /// An octal number in text, ended by a blank or a null byte.
@@ -39,16 +42,23 @@ pub(super) fn each(
     found: &mut dyn FnMut(Member, &mut Budget),
     trouble: &mut dyn FnMut(Trouble, Range<usize>),
 ) {
-    let mut at = 0;
+    let (mut at, mut ended) = (0, false);
     while let Some(header) = data.get(at..at + BLOCK) {
+        // Two blocks of zeros end an archive; another may follow, as in `cat a.tar b.tar`.
         if header.iter().all(|b| *b == 0) {
+            at += BLOCK;
+            ended = true;
+            continue;
+        }
+        if ended && !checksum(header) {
             return;
         }
+        ended = false;
         if let Err(why) = one(data, header, &mut at, budget, found) {
             return trouble(why, at..data.len());
         }
     }
-    if at < data.len() {
+    if at < data.len() && !ended {
         trouble(Trouble::Broken, at..data.len());
     }
 }

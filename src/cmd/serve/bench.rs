@@ -154,6 +154,7 @@ impl Tools {
             repo: &change.repo,
             source,
             base: &change.base,
+            told: change.head_oid,
             head: if queued {
                 Head::Commit(change.head_oid)
             } else {

@@ -2,8 +2,9 @@
 //!
 //! A head that is pushed over while it is judged is in the parent module.
 
-use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on};
+use super::stage::{PASSWORD, Stage, configured, guarded, opened, run, run_kept, run_on, run_sha256};
 use crate::support::{Gate, Signing, WorkTree};
+use crate::transport::http_backend;
 use lychgate::forge::CheckState;
 use lychgate::pipeline::metrics::Count;
 use lychgate::push::{Oid, Timestamp};
@@ -227,45 +228,68 @@ fn a_merge_queue_gets_the_verdict_on_its_own_commit_and_what_lands_its_entry() {
 }
 
 #[test]
-fn a_repository_of_sha_256_gets_no_false_verdict() {
-    run(async |stage: Stage| {
-        let scratch = &stage.gate.scratch;
-        let (served, work) = (scratch.path("sha256.git"), scratch.path("sha256"));
-        let (served, work) = (served.to_str().unwrap(), work.to_str().unwrap());
-        scratch
-            .run(
-                "git",
-                &["init", "-q", "--bare", "--object-format=sha256", "-b", "main", served],
-            )
-            .ok();
-        scratch
-            .run("git", &["init", "-q", "--object-format=sha256", "-b", "main", work])
-            .ok();
-        for refs in ["HEAD:refs/heads/main", "HEAD:refs/pull/7/head"] {
-            scratch
-                .run("git", &["-C", work, "commit", "-q", "--allow-empty", "-m", "x"])
-                .ok();
-            scratch.run("git", &["-C", work, "push", "-q", served, refs]).ok();
+fn a_repository_of_sha_256_is_judged_and_kept_as_any_other() {
+    run_sha256(async |stage: Stage| {
+        let (_server, port) = http_backend(&stage.gate, &format!("x:{PASSWORD}"));
+        stage.forge.serve(&format!("http://127.0.0.1:{port}/forge.git"));
+        stage.forge.enforce(guarded());
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await, "{}", stage.log());
+        stage.settle().await;
+        let door = stage.open().await;
+        let good = stage.propose(7, "a.txt", true);
+        let bad = stage.propose(8, "b.txt", false);
+        assert_eq!(good.as_bytes().len(), 32);
+        for number in [7, 8] {
+            door.post(&opened(number), &format!("d{number}")).await;
         }
-        let head: Oid = scratch
-            .run("git", &["-C", work, "rev-parse", "HEAD"])
-            .ok()
-            .parse()
-            .unwrap();
-        stage.forge.serve(&format!("file://{served}"));
-        stage.propose_head(7, head);
+        stage.settle().await;
+        let verdicts: Vec<_> = stage.verdicts().iter().map(|it| (it.head, it.state)).collect();
+        assert_eq!(
+            verdicts,
+            [(good, CheckState::Success), (bad, CheckState::Failure)],
+            "{}",
+            stage.log()
+        );
+        assert!(stage.verdicts()[1].summary.contains("unsigned-commit"));
+
+        // What lands has its entry, and the gate's ref moves along; so do a new branch and its end.
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &stage.base]).ok();
+        work.git_ssh(&["merge", "-q", "-S", "--no-ff", "-m", "Merge", &good.to_string()])
+            .ok();
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        let merged: Oid = work.git(&["rev-parse", "HEAD"]).ok().parse().unwrap();
+        stage.forge.land(7, merged);
+        let pushed = format!(
+            r#"{{"ref":"refs/heads/main","before":"{}","after":"{merged}","repository":{{"id":5,"full_name":"acme/pay"}}}}"#,
+            stage.base
+        );
+        assert_eq!(door.deliver("push", &pushed, "p1").await, 202);
+        stage.settle().await;
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 1, "{}", stage.log());
+        let verify = ["verify", &merged.to_string(), "--ref", "main", "--level", "4"];
+        stage.gate.ask(&verify).ok();
+        assert_eq!(stage.gate.tip("refs/heads/main"), Some(merged.to_string()));
+        let unrelated = stage.forge.calls();
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
+        stage.settle().await;
+        assert!(stage.forge.calls() > unrelated && stage.bot.metrics.read(Count::Entered) == 1);
+    });
+}
+
+#[test]
+fn a_wrong_credential_for_a_repository_of_sha_256_is_an_outage_that_names_no_credential() {
+    run_sha256(async |stage: Stage| {
+        let (_server, port) = http_backend(&stage.gate, "x:another-password");
+        stage.propose(7, "a.txt", true);
+        stage.forge.serve(&format!("http://127.0.0.1:{port}/forge.git"));
         let door = stage.open().await;
         door.post(&opened(7), "d1").await;
         stage.settle().await;
         assert!(stage.verdicts().is_empty());
-        let last = stage.shown().pop().unwrap();
-        assert_eq!((last.state, last.head), (CheckState::Error, head));
-        assert!(
-            last.summary.contains("says nothing about your work"),
-            "{}",
-            last.summary
-        );
-        assert!(stage.log().contains("object-format-unsupported"), "{}", stage.log());
+        assert_eq!(stage.shown().pop().unwrap().state, CheckState::Error);
+        let log = stage.log();
+        assert!(log.contains("fetch-failed") && !log.contains(PASSWORD), "{log}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! A forge in this process, a repository that it serves, and a bot that looks at both.
 
-use crate::support::{Gate, Signing, WorkTree, free_port};
+use crate::support::{Gate, Scratch, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
 use lychgate::config::{BotConfig, Settings};
@@ -53,12 +53,22 @@ pub(crate) fn run_kept(test: impl AsyncFnOnce(Stage)) {
 
 /// Runs a test on a stage with this configuration.
 pub(crate) fn run_on(config: impl FnOnce(&Gate) -> Configured, test: impl AsyncFnOnce(Stage)) {
+    run_in(Gate::new(), config, test);
+}
+
+/// As [`run_kept`], where all repositories are of SHA-256.
+pub(crate) fn run_sha256(test: impl AsyncFnOnce(Stage)) {
+    let kept = |gate: &Gate| configured(gate, &format!("gate = \"{}\"\n", gate.bare.display()));
+    run_in(Gate::of(Scratch::of_format("sha256")), kept, test);
+}
+
+fn run_in(gate: Gate, config: impl FnOnce(&Gate) -> Configured, test: impl AsyncFnOnce(Stage)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let stage = Stage::new(config).await;
+        let stage = Stage::new(gate, config).await;
         test(stage).await;
     });
 }
@@ -147,7 +157,7 @@ impl FakeForge {
         self.state.lock().unwrap().changes.get_mut(&number).unwrap().open = false;
     }
 
-    /// Another repository is served.
+    /// The repository is served elsewhere.
     pub(crate) fn serve(&self, url: &str) {
         self.state.lock().unwrap().url = url.to_owned();
     }
@@ -320,8 +330,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    async fn new(config: impl FnOnce(&Gate) -> Configured) -> Self {
-        let gate = Gate::new();
+    async fn new(gate: Gate, config: impl FnOnce(&Gate) -> Configured) -> Self {
         let served = gate.scratch.path("forge.git");
         gate.scratch
             .run("git", &["init", "-q", "--bare", "-b", "main", served.to_str().unwrap()])
@@ -376,7 +385,8 @@ impl Stage {
     }
 
     pub(crate) fn tree(&self) -> WorkTree<'_> {
-        let url = self.forge.state.lock().unwrap().url.clone();
+        // Behind whatever it serves by.
+        let url = format!("file://{}", self.gate.scratch.path("forge.git").display());
         let work = self.gate.work_tree(&url, &[]);
         work.git(&["fetch", "-q", "origin", "+refs/*:refs/remotes/all/*"]).ok();
         work

@@ -11,7 +11,7 @@ mod libgit;
 mod local;
 mod program;
 
-pub use follow::{Followed, Tips, back, follow, moved, set_ref, tips};
+pub use follow::{Followed, Tips, back, follow, is_rebase, moved, set_ref, tips};
 pub use libgit::bound_silence;
 
 use crate::forge::ForgeRepo;

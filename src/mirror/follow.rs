@@ -95,6 +95,56 @@ fn steps(ours: &dyn Local, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<Oid
     }
 }
 
+/// Whether commits are those of a change, made anew one by one: what a forge's rebase makes of them.
+///
+/// Each must have one parent, and exactly the tree that the change's own commit in its place makes of that parent:
+/// then nothing is in them that is not in what was reviewed. A collision that somebody resolved is none.
+///
+/// * `source`: with the refs of the change; `head`: its last head.
+/// * `from`: where the branch stood before; `steps`: what landed, oldest first.
+///
+/// # Errors
+/// `fetch-failed`, `gate-unreadable`.
+pub fn is_rebase(
+    git_dir: &Path,
+    repo: &ForgeRepo,
+    source: &FetchSource,
+    head: Oid,
+    from: Oid,
+    steps: &[Oid],
+) -> Result<bool, Outage> {
+    let say = |why: String| failed(repo, &why);
+    let ours = open(git_dir)?;
+    let mut specs = source.refspecs.clone();
+    for spec in &mut specs {
+        *spec = spec.replace(":refs/", &format!(":{FETCHED}"));
+    }
+    fetch_refs(ours.as_ref(), repo, source, &specs)?;
+    made_anew(ours.as_ref(), head, from, steps).map_err(say)
+}
+
+fn made_anew(ours: &dyn Local, head: Oid, from: Oid, steps: &[Oid]) -> Result<bool, String> {
+    if ours.commit(head)? != Some(head) {
+        return Ok(false);
+    }
+    let Some(base) = ours.merge_base(from, head)? else {
+        return Ok(false);
+    };
+    let own = ours.line(base, head, steps.len() + 1)?;
+    if own.len() != steps.len() {
+        return Ok(false);
+    }
+    let (mut own_parent, mut parent) = (base, from);
+    for (commit, step) in own.into_iter().zip(steps.iter().copied()) {
+        let single = ours.parents(commit)? == Some(vec![own_parent]) && ours.parents(step)? == Some(vec![parent]);
+        if !single || ours.picked(commit, parent)? != Some(ours.tree(step)?) {
+            return Ok(false);
+        }
+        (own_parent, parent) = (commit, step);
+    }
+    Ok(true)
+}
+
 /// The commit that is so many steps back on a commit's own line, or the first.
 ///
 /// # Errors

@@ -129,6 +129,23 @@ impl Local for Libgit {
         walked().map_err(say)?.into_iter().map(ours).collect()
     }
 
+    fn tree(&self, commit: Oid) -> Result<Oid, String> {
+        ours(self.0.find_commit(id(commit)?).map_err(say)?.tree_id())
+    }
+
+    fn picked(&self, commit: Oid, onto: Oid) -> Result<Option<Oid>, String> {
+        let (commit, onto) = (id(commit)?, id(onto)?);
+        let picked = || -> Result<Option<git2::Oid>, git2::Error> {
+            let (commit, onto) = (self.0.find_commit(commit)?, self.0.find_commit(onto)?);
+            let mut index = self.0.cherrypick_commit(&commit, &onto, 0, None)?;
+            match index.has_conflicts() {
+                true => Ok(None),
+                false => index.write_tree_to(&self.0).map(Some),
+            }
+        };
+        picked().map_err(say)?.map(ours).transpose()
+    }
+
     fn set(&self, name: &RefName, old: Option<Oid>, new: Option<Oid>) -> Result<(), String> {
         let (name, why) = (name.as_str(), "lychgate: as the forge");
         let set = match (old, new) {

@@ -34,6 +34,12 @@ pub(super) trait Local {
     /// The first `most` commits by which a commit's own line (first parents) went on from another one, oldest first.
     fn line(&self, from: Oid, to: Oid, most: usize) -> Result<Vec<Oid>, String>;
 
+    /// The tree of a commit.
+    fn tree(&self, commit: Oid) -> Result<Oid, String>;
+
+    /// The tree that the change of a commit with one parent makes of another commit's; `None` where they collide.
+    fn picked(&self, commit: Oid, onto: Oid) -> Result<Option<Oid>, String>;
+
     /// Moves a ref, if it stands where it is said to stand. `None`: it is not there.
     fn set(&self, name: &RefName, old: Option<Oid>, new: Option<Oid>) -> Result<(), String>;
 }

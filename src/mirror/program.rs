@@ -54,7 +54,9 @@ pub(super) fn tips(source: &FetchSource) -> Result<Listed, String> {
 }
 
 /// All refs that a server lists, and its default branch.
-fn remote_refs(source: &FetchSource) -> Result<(Vec<(String, Oid)>, Option<RefName>), String> {
+type Served = (Vec<(String, Oid)>, Option<RefName>);
+
+fn remote_refs(source: &FetchSource) -> Result<Served, String> {
     let mut command = at_server(None, source);
     command.args(["ls-remote", "--symref", "--quiet", "--", &source.url]);
     let said = run(command, None)?.succeeded()?;
@@ -145,6 +147,23 @@ impl Local for Program {
         let (to, hidden) = (to.to_string(), format!("^{from}"));
         let said = self.ask(&["rev-list", "--first-parent", "--topo-order", "--reverse", &to, &hidden])?;
         said.succeeded()?.lines().take(most).map(parsed).collect()
+    }
+
+    fn tree(&self, commit: Oid) -> Result<Oid, String> {
+        let tree = format!("{commit}^{{tree}}");
+        let said = self.ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &tree])?;
+        parsed(said.succeeded()?.trim())
+    }
+
+    /// <https://git-scm.com/docs/git-merge-tree>: `--merge-base` came with Git 2.40.
+    fn picked(&self, commit: Oid, onto: Oid) -> Result<Option<Oid>, String> {
+        let (base, onto, commit) = (format!("--merge-base={commit}^"), onto.to_string(), commit.to_string());
+        let ended = self.ask(&["merge-tree", "--write-tree", &base, &onto, &commit])?;
+        match ended.status.code() {
+            // A collision: it names the tree, and the places after it.
+            Some(1) => Ok(None),
+            _ => ended.id_or_none(),
+        }
     }
 
     fn set(&self, name: &RefName, old: Option<Oid>, new: Option<Oid>) -> Result<(), String> {

@@ -103,9 +103,10 @@ pub(crate) fn repo() -> ForgeRepo {
     }
 }
 
-#[derive(Default)]
 struct State {
     changes: BTreeMap<u64, Change>,
+    /// The repository as it is now.
+    place: ForgeRepo,
     shown: Vec<Display>,
     permissions: BTreeMap<String, Permission>,
     url: String,
@@ -114,6 +115,41 @@ struct State {
     landed: Vec<LandedChange>,
     missing: Vec<String>,
     sarif: Vec<(String, Oid, String)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            place: repo(),
+            changes: BTreeMap::new(),
+            shown: Vec::new(),
+            permissions: BTreeMap::new(),
+            url: String::new(),
+            broken: false,
+            protection: Protection::default(),
+            landed: Vec::new(),
+            missing: Vec::new(),
+            sarif: Vec::new(),
+        }
+    }
+}
+
+impl State {
+    /// An installation that lost the repository sees nothing of it.
+    fn sees(&self, repo: &ForgeRepo) -> Result<(), ForgeError> {
+        let lost = repo.installation.is_some() && repo.installation != self.place.installation;
+        match lost {
+            true => Err(none("not-found")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn none(code: &'static str) -> ForgeError {
+    ForgeError::Refused {
+        code,
+        why: "404".into(),
+    }
 }
 
 /// A forge that remembers what it was told to show.
@@ -155,6 +191,15 @@ impl FakeForge {
     /// A change is closed without a merge.
     pub(crate) fn close(&self, number: u64) {
         self.state.lock().unwrap().changes.get_mut(&number).unwrap().open = false;
+    }
+
+    /// The repository is another place, or another repository, from now on.
+    pub(crate) fn place(&self, repo: &ForgeRepo) {
+        let mut state = self.state.lock().unwrap();
+        for change in state.changes.values_mut() {
+            change.repo = repo.clone();
+        }
+        state.place = repo.clone();
     }
 
     /// The repository is served elsewhere.
@@ -211,13 +256,19 @@ impl FakeForge {
 }
 
 impl Forge for FakeForge {
-    async fn change(&self, _: &ForgeRepo, number: u64) -> Result<Change, ForgeError> {
-        let gone = || ForgeError::Refused {
-            code: "gone",
-            why: "404".into(),
-        };
-        self.answer(|state| state.changes.get(&number).cloned())?
-            .ok_or_else(gone)
+    async fn change(&self, repo: &ForgeRepo, number: u64) -> Result<Change, ForgeError> {
+        self.answer(|state| {
+            state.sees(repo)?;
+            let change = state.changes.get(&number).cloned();
+            change.ok_or_else(|| none("gone"))
+        })?
+    }
+
+    async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        self.answer(|state| match state.place.id == repo.id {
+            true => Ok(state.place.clone()),
+            false => Err(none("gone")),
+        })?
     }
 
     async fn open_changes(&self, _: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
@@ -225,7 +276,7 @@ impl Forge for FakeForge {
     }
 
     async fn repositories(&self) -> Result<Vec<ForgeRepo>, ForgeError> {
-        self.answer(|_| vec![repo()])
+        self.answer(|state| vec![state.place.clone()])
     }
 
     async fn permission(&self, _: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
@@ -250,13 +301,17 @@ impl Forge for FakeForge {
 
     async fn show(&self, display: &Display) -> Result<bool, ForgeError> {
         self.answer(|state| {
+            state.sees(&display.repo)?;
+            if state.place.id != display.repo.id {
+                return Err(none("gone"));
+            }
             let number = display.number.unwrap_or_default();
             if state
                 .changes
                 .get(&number)
                 .is_some_and(|change| change.head_oid != display.head)
             {
-                return false;
+                return Ok(false);
             }
             // Absolute: what is shown last is not shown again.
             let mut known = state.shown.iter().rev();
@@ -265,8 +320,8 @@ impl Forge for FakeForge {
             if !last.is_some_and(same) {
                 state.shown.push(display.clone());
             }
-            true
-        })
+            Ok(true)
+        })?
     }
 
     async fn reply(&self, _: &ForgeRepo, _: u64, _: &str, _: &str) -> Result<(), ForgeError> {
@@ -420,7 +475,7 @@ impl Stage {
     pub(crate) fn propose_head(&self, number: u64, head: Oid) {
         let base: Oid = self.base.parse().unwrap();
         let change = Change {
-            repo: repo(),
+            repo: self.forge.state.lock().unwrap().place.clone(),
             number,
             open: true,
             base: "refs/heads/main".parse().unwrap(),
@@ -596,6 +651,7 @@ async fn bot<F: Forge>(
         outgoing: Notify::new(),
         owner: "test".into(),
         idle: Duration::from_millis(20),
+        kept: config.kept,
     }
 }
 

@@ -10,6 +10,7 @@ mod pattern;
 mod policy;
 mod reader;
 mod render;
+mod retention;
 mod settings;
 mod waivers;
 
@@ -17,6 +18,7 @@ mod waivers;
 pub use bot::{BotConfig, ForgeConfig, RepositoryConfig, StorePlace};
 pub use pattern::Pattern;
 pub use render::render_errors;
+pub use retention::{REDELIVERED, Retention};
 pub use settings::Settings;
 
 use crate::finding::{Confidence, PolicyLine, Severity};

@@ -1,4 +1,4 @@
-//! Adapter: bare mirrors of the repositories that the bot looks at, fetched by git2's transport.
+//! Adapter: bare mirrors of the repositories that the bot looks at, fetched by libgit2 or the git program.
 //!
 //! In scope: fetching a change's refs with credentials that stay in memory, what
 //! the fetch brought, and the bounds of the cache. Out of scope: reading the
@@ -7,21 +7,24 @@
 //! is none, follows the forge by `follow`.
 
 mod follow;
+mod libgit;
+mod local;
+mod program;
 
-pub use follow::{Followed, Tips, back, follow, moved, set_ref, tips};
+pub use follow::{Followed, Tips, back, follow, is_rebase, moved, set_ref, tips};
+pub use libgit::bound_silence;
 
 use crate::forge::ForgeRepo;
 use crate::port::{FetchSource, Outage};
 use crate::push::{Oid, RefName};
-use git2::{AutotagOption, Cred, FetchOptions, Remote, RemoteCallbacks, RemoteRedirect, Repository};
-use secrecy::ExposeSecret;
+use local::Local;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Most bytes that one fetch may bring.
-const MAX_FETCH: usize = 2 << 30;
+const MAX_FETCH: u64 = 2 << 30;
 /// Longest fetch while bytes arrive.
 const MAX_TIME: Duration = Duration::from_secs(60);
 /// Packs after which a mirror is made anew: each fetch adds one, and every look-up asks all of them.
@@ -29,28 +32,8 @@ const MAX_PACKS: usize = 200;
 /// Longest time without a byte from a server, and longest wait for a connection, in milliseconds.
 const SILENCE: i32 = 20_000;
 const CONNECT: i32 = 10_000;
-/// How often a server may ask for the credential: the second time it has refused it.
-const MAX_ASKED: u32 = 1;
-
-/// Bounds how long any fetch of this process waits for a server that says nothing. Call it once, before the first
-/// thread is started.
-///
-/// # Errors
-/// `fetch-unbounded`.
-#[expect(unsafe_code, reason = "libgit2 has these bounds as globals only")]
-pub fn bound_silence() -> Result<(), Outage> {
-    // SAFETY: both write a C global, which is sound while no other thread reads it: the caller has started none.
-    let bounded = unsafe {
-        git2::opts::set_server_connect_timeout_in_milliseconds(CONNECT)
-            .and_then(|()| git2::opts::set_server_timeout_in_milliseconds(SILENCE))
-    };
-    bounded.map_err(|error| Outage {
-        code: "fetch-unbounded",
-        what: "cannot bound how long a fetch waits".to_owned(),
-        why: error.message().to_owned(),
-        next: "report this with the version of libgit2".to_owned(),
-    })
-}
+/// Most refs of a forge's repository that are looked at.
+const MOST_REFS: usize = 100_000;
 
 /// The mirrors of one process, below one folder.
 pub struct Mirrors {
@@ -68,6 +51,8 @@ pub struct Wanted<'a> {
     pub source: &'a FetchSource,
     /// The branch that the change would enter.
     pub base: &'a RefName,
+    /// The head as the forge's API tells it; its length says which ids the repository has.
+    pub told: Oid,
     /// How to find the head once it is fetched.
     pub head: Head<'a>,
     /// Where they put the forge's own trial merge, if it offers one.
@@ -134,16 +119,19 @@ impl Mirrors {
     /// Fetches; blocks its thread.
     ///
     /// # Errors
-    /// `fetch-failed` (network, credential, bounds), `mirror-unwritable`, `object-format-unsupported`.
+    /// `fetch-failed` (network, credential, bounds), `mirror-unwritable`.
     pub fn fetch(&self, wanted: &Wanted<'_>) -> Result<Fetched, Outage> {
         let git_dir = self
             .folder
             .join(&wanted.repo.forge)
             .join(format!("{}.git", wanted.repo.id));
         let held = self.hold(&git_dir);
-        let mirror = open(&git_dir)?;
-        fetch(&mirror, wanted)?;
-        let fetched = fetched(&mirror, &git_dir, wanted, held)?;
+        let mirror = open(&git_dir, wanted.told)?;
+        let mut refspecs = wanted.source.refspecs.clone();
+        refspecs.push(format!("+{0}:{0}", wanted.base));
+        fetch_refs(mirror.as_ref(), wanted.repo, wanted.source, &refspecs)?;
+        let fetched = fetched(mirror.as_ref(), &git_dir, wanted, held);
+        let fetched = fetched.map_err(|why| failed(wanted.repo, &why))?;
         // The time of the last use, for `trim`.
         let _ = std::fs::write(git_dir.join("used"), b"");
         Ok(fetched)
@@ -156,9 +144,11 @@ impl Mirrors {
     pub fn branch(&self, repo: &ForgeRepo, source: &FetchSource, name: &RefName) -> Result<Held, Outage> {
         let git_dir = self.folder.join(&repo.forge).join(format!("{}.git", repo.id));
         let held = self.hold(&git_dir);
-        open(&git_dir)?;
-        let tip = follow(&git_dir, repo, source, name)?.new;
-        let tip = tip.ok_or_else(|| failed(repo, "the forge does not have the branch"))?;
+        let refs = tips(repo, source)?.refs;
+        let tip = refs.into_iter().find(|(known, _)| known == name);
+        let gone = || failed(repo, "the forge does not have the branch");
+        open(&git_dir, tip.ok_or_else(gone)?.1)?;
+        let tip = follow(&git_dir, repo, source, name)?.new.ok_or_else(gone)?;
         Ok(Held { git_dir, tip, held })
     }
 
@@ -219,29 +209,16 @@ fn packs(git_dir: &Path) -> usize {
         / 2
 }
 
-fn open(git_dir: &Path) -> Result<Repository, Outage> {
-    let opened = if git_dir.join("HEAD").is_file() {
-        Repository::open_bare(git_dir)
-    } else {
-        Repository::init_bare(git_dir)
-    };
-    opened.map_err(|error| Outage {
+fn open(git_dir: &Path, like: Oid) -> Result<Box<dyn Local>, Outage> {
+    local::open_or_make(git_dir, like).map_err(|why| Outage {
         code: "mirror-unwritable",
         what: format!("cannot open the mirror {}", git_dir.display()),
-        why: error.message().to_owned(),
+        why,
         next: "let this account write the folder of mirrors, or delete the mirror: it is a cache".to_owned(),
     })
 }
 
 fn failed(repo: &ForgeRepo, why: &str) -> Outage {
-    if why.contains("object format") {
-        return Outage {
-            code: "object-format-unsupported",
-            what: format!("cannot fetch {} from {}", repo.full_name, repo.forge),
-            why: why.to_owned(),
-            next: "libgit2 fetches SHA-1 repositories only: guard this one by the hooks on its server".to_owned(),
-        };
-    }
     Outage {
         code: "fetch-failed",
         what: format!("cannot fetch {} from {}", repo.full_name, repo.forge),
@@ -251,88 +228,60 @@ fn failed(repo: &ForgeRepo, why: &str) -> Outage {
 }
 
 /// Only encrypted transports, or none that leaves this machine.
-fn allowed(url: &str) -> bool {
-    let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
-    url.starts_with("https://") || url.starts_with("file:///") || local.iter().any(|start| url.starts_with(start))
-}
-
-fn fetch(mirror: &Repository, wanted: &Wanted<'_>) -> Result<(), Outage> {
-    let mut refspecs = wanted.source.refspecs.clone();
-    refspecs.push(format!("+{0}:{0}", wanted.base));
-    fetch_refs(mirror, wanted.repo, wanted.source, &refspecs)
-}
-
-fn fetch_refs(mirror: &Repository, repo: &ForgeRepo, source: &FetchSource, refspecs: &[String]) -> Result<(), Outage> {
-    let say = |error: git2::Error| failed(repo, error.message());
-    let mut remote = remote(Some(mirror), repo, source)?;
-    let mut options = FetchOptions::new();
-    options
-        .remote_callbacks(callbacks(source))
-        .download_tags(AutotagOption::None)
-        .update_fetchhead(false);
-    // A redirect would take the credential to another host.
-    options.follow_redirects(RemoteRedirect::None);
-    remote.fetch(refspecs, Some(&mut options), None).map_err(say)
-}
-
-fn remote<'a>(mirror: Option<&'a Repository>, repo: &ForgeRepo, source: &FetchSource) -> Result<Remote<'a>, Outage> {
-    if !allowed(&source.url) {
-        return Err(failed(repo, "its URL is neither https nor on this machine"));
+fn allowed(repo: &ForgeRepo, url: &str) -> Result<(), Outage> {
+    let allowed = [
+        "https://",
+        "file:///",
+        "http://127.0.0.1:",
+        "http://[::1]:",
+        "http://localhost:",
+    ];
+    if allowed.iter().any(|start| url.starts_with(start)) {
+        return Ok(());
     }
-    let remote = match mirror {
-        Some(mirror) => mirror.remote_anonymous(&source.url),
-        None => Remote::create_detached(source.url.as_str()),
-    };
-    remote.map_err(|error| failed(repo, error.message()))
+    Err(failed(repo, "its URL is neither https nor on this machine"))
 }
 
-/// Credential and bounds.
-fn callbacks(source: &FetchSource) -> RemoteCallbacks<'_> {
-    let begun = Instant::now();
-    let mut asked = 0;
-    let mut callbacks = RemoteCallbacks::new();
-    callbacks.credentials(move |_, _, _| {
-        asked += 1;
-        if asked > MAX_ASKED {
-            return Err(git2::Error::from_str("the forge refuses our credential"));
-        }
-        Cred::userpass_plaintext(&source.user, source.password.expose_secret())
-    });
-    callbacks.transfer_progress(move |progress| progress.received_bytes() <= MAX_FETCH && begun.elapsed() <= MAX_TIME);
-    callbacks
+/// A branch or tag that a server lists, if it is one.
+fn listed(name: &str) -> Option<RefName> {
+    let ours = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+    name.parse().ok().filter(|_| ours)
 }
 
-fn fetched(mirror: &Repository, git_dir: &Path, wanted: &Wanted<'_>, held: Arc<()>) -> Result<Fetched, Outage> {
-    let at = |name: &str| mirror.refname_to_id(name).ok();
-    let say = |error: git2::Error| failed(wanted.repo, error.message());
-    let base =
-        at(wanted.base.as_str()).ok_or_else(|| failed(wanted.repo, "the forge does not have the base branch"))?;
+fn fetch_refs(local: &dyn Local, repo: &ForgeRepo, source: &FetchSource, refspecs: &[String]) -> Result<(), Outage> {
+    allowed(repo, &source.url)?;
+    local.fetch(source, refspecs).map_err(|why| failed(repo, &why))
+}
+
+fn fetched(mirror: &dyn Local, git_dir: &Path, wanted: &Wanted<'_>, held: Arc<()>) -> Result<Fetched, String> {
+    let base = mirror.target(wanted.base.as_str())?;
+    let base = base.ok_or("the forge does not have the base branch")?;
     let head = match wanted.head {
-        Head::Ref(name) => at(name),
-        Head::Commit(oid) => git2::Oid::from_bytes(oid.as_bytes())
-            .ok()
-            .filter(|oid| mirror.find_commit(*oid).is_ok()),
+        Head::Ref(name) => mirror.target(name)?,
+        Head::Commit(oid) => mirror.parents(oid)?.map(|_| oid),
     };
-    let merge_base = match head.map(|head| mirror.merge_base(base, head)) {
+    let merge_base = match head {
+        Some(head) => mirror.merge_base(base, head)?,
         None => None,
-        Some(Ok(found)) => Some(found),
-        Some(Err(error)) if error.code() == git2::ErrorCode::NotFound => None,
-        Some(Err(error)) => return Err(say(error)),
     };
-    // A trial merge of another head, or of another base, is an old one.
-    let merge = wanted.merge.and_then(at).filter(|merge| {
-        let parents = mirror
-            .find_commit(*merge)
-            .map(|commit| commit.parent_ids().collect::<Vec<_>>());
-        parents.is_ok_and(|parents| parents.first() == Some(&base) && parents.get(1).copied() == head)
-    });
-    let ours = |oid: git2::Oid| Oid::from_bytes(oid.as_bytes()).map_err(|e| failed(wanted.repo, &e.to_string()));
     Ok(Fetched {
         git_dir: git_dir.to_owned(),
-        base: ours(base)?,
-        head: head.map(ours).transpose()?,
-        merge_base: merge_base.map(ours).transpose()?,
-        merge: merge.map(ours).transpose()?,
+        base,
+        head,
+        merge_base,
+        merge: trial(mirror, wanted, base, head)?,
         _held: held,
     })
+}
+
+/// The trial merge; one of another head, or of another base, is an old one.
+fn trial(mirror: &dyn Local, wanted: &Wanted<'_>, base: Oid, head: Option<Oid>) -> Result<Option<Oid>, String> {
+    let (Some(name), Some(head)) = (wanted.merge, head) else {
+        return Ok(None);
+    };
+    let Some(merge) = mirror.target(name)? else {
+        return Ok(None);
+    };
+    let parents = mirror.parents(merge)?.unwrap_or_default();
+    Ok((parents.first() == Some(&base) && parents.get(1) == Some(&head)).then_some(merge))
 }

@@ -15,9 +15,13 @@ pub mod lane;
 #[cfg(feature = "bot")]
 pub mod metrics;
 #[cfg(feature = "bot")]
+mod shown;
+#[cfg(feature = "bot")]
 pub mod survey;
 #[cfg(feature = "bot")]
 pub mod sweep;
+#[cfg(feature = "bot")]
+mod tend;
 #[cfg(feature = "bot")]
 pub mod trace;
 #[cfg(feature = "bot")]

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `POST /hooks/FORGE` | 202 stored, 200 was stored before, 400 cannot be read, 401 not signed by a secret of ours, 404 no such forge, 408 too slow, 413 too large, 503 not stored: deliver it again |
 //! | `GET /healthz` | 200 while the process runs |
-//! | `GET /readyz` | 200 if the store answers, 503 if not or while draining |
+//! | `GET /readyz` | 200 if the store answers, 503 if not or while draining; and a line for each repository that cannot be judged as configured, which holds the others up in nothing |
 //! | `GET /metrics` | Prometheus text |
 
 mod body;
@@ -97,14 +97,18 @@ pub async fn serve<Q: Queue + 'static>(
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
 
-async fn ready<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> Answer {
-    if *shared.stop.borrow() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
-    }
-    match shared.door.queue.ping().await {
-        Ok(()) => (StatusCode::OK, "ready\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
-    }
+async fn ready<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> (StatusCode, String) {
+    let (status, word) = match *shared.stop.borrow() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        false => (StatusCode::OK, "ready"),
+    };
+    let (status, word) = match shared.door.queue.ping().await {
+        Err(_) if status.is_success() => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer"),
+        _ => (status, word),
+    };
+    let faults = shared.door.metrics.faults();
+    let told: String = faults.iter().map(|fault| format!("unusable: {fault}\n")).collect();
+    (status, format!("{word}\n{told}"))
 }
 
 async fn metrics<Q: Queue>(State(shared): State<Arc<Shared<Q>>>) -> ([(header::HeaderName, &'static str); 1], String) {

@@ -86,6 +86,12 @@ impl Home {
         self.dir.join("verdicts")
     }
 
+    /// Which repository of which forge this is the gate of: `FORGE NUMBER`, written by the bot.
+    #[cfg(feature = "bot")]
+    pub fn forge_repository(&self) -> PathBuf {
+        self.dir.join("forge-repository")
+    }
+
     /// The keyring's folder.
     pub fn keyring(&self) -> PathBuf {
         self.dir.join("keyring")

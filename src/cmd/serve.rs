@@ -203,6 +203,7 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         bell: Arc::clone(&bell),
         journal: Arc::clone(&journal),
     };
+    let kept = config.kept;
     let pace = Pace {
         workers: config.workers,
         sweep: Duration::from_secs(config.sweep_seconds),
@@ -230,6 +231,7 @@ async fn serve_with<Q: Queue + 'static>(queue: Q, config: BotConfig, loaded: Loa
         outgoing: Notify::new(),
         owner,
         idle: IDLE,
+        kept,
     };
     let mut tasks = start(Arc::new(bot), door, listener, &pace, &stop);
     if let Some(exporter) = exporter {

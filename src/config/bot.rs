@@ -5,10 +5,11 @@
 
 use super::PolicyError;
 use super::reader::{Reader, Section, Text, quoted};
+use super::retention::{REDELIVERED, Retention};
 use crate::forge::{ForgeKind, ForgeRepo};
 use std::path::PathBuf;
 
-const TOP: [&str; 12] = [
+const TOP: [&str; 14] = [
     "version",
     "listen",
     "store",
@@ -18,6 +19,8 @@ const TOP: [&str; 12] = [
     "fingerprint_key",
     "workers",
     "sweep_seconds",
+    "keep_days",
+    "keep_deliveries",
     "otlp",
     "forge",
     "repository",
@@ -46,6 +49,8 @@ pub struct BotConfig {
     pub workers: usize,
     /// Seconds between two sweeps.
     pub sweep_seconds: u64,
+    /// How long done deliveries are kept.
+    pub kept: Retention,
     /// `host:port` of a collector of traces (OTLP over HTTP), if there is one.
     pub otlp: Option<String>,
     /// The forges.
@@ -150,6 +155,7 @@ fn config(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<BotConfig> {
     let (gib, _) = reader.integer(top, "mirror_gib", 1..=100_000, 20);
     let (workers, _) = reader.integer(top, "workers", 1..=64, 4);
     let (sweep, _) = reader.integer(top, "sweep_seconds", 10..=3600, 240);
+    let kept = kept(reader, top);
     let forges = forges(reader, top);
     let repositories = repositories(reader, top, &forges);
     Some(BotConfig {
@@ -160,10 +166,22 @@ fn config(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<BotConfig> {
         fingerprint_key: key?,
         workers: usize::try_from(workers).ok()?,
         sweep_seconds: u64::try_from(sweep).ok()?,
+        kept,
         otlp,
         forges,
         repositories,
     })
+}
+
+/// Never shorter than a forge delivers again, or a copy of what is done would be new.
+fn kept(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Retention {
+    let (default, day) = (Retention::default(), 24 * 3600);
+    let (days, _) = reader.integer(top, "keep_days", REDELIVERED / day..=365, default.seconds / day);
+    let (deliveries, _) = reader.integer(top, "keep_deliveries", 1..=1_000_000_000_000, default.deliveries);
+    Retention {
+        seconds: days * day,
+        deliveries,
+    }
 }
 
 fn address(reader: &mut Reader<'_>, text: &Text<'_>) -> Option<String> {

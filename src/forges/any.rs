@@ -59,6 +59,10 @@ impl Forge for AnyForge {
         each!(self, forge => forge.show(display))
     }
 
+    async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        each!(self, forge => forge.whereabouts(repo))
+    }
+
     async fn reply(&self, repo: &ForgeRepo, number: u64, marker: &str, text: &str) -> Result<(), ForgeError> {
         each!(self, forge => forge.reply(repo, number, marker, text))
     }

@@ -10,6 +10,8 @@ use time::format_description::well_known::Rfc2822;
 
 /// There is nothing at that path, or nothing that we may see.
 pub(super) const NOT_FOUND: &str = "not-found";
+/// It is not there any more, and does not come back.
+pub(super) const GONE: &str = "gone";
 /// The credential was refused.
 pub(super) const UNAUTHORIZED: &str = "credentials-refused";
 /// The call is well-formed, and refused for what it asks.
@@ -53,7 +55,7 @@ pub(super) fn judge(call: &str, answer: &Answer) -> Verdict {
         403 => ("permission-missing", needs(answer)),
         404 => (NOT_FOUND, "not there, or not visible to us".to_owned()),
         409 => ("conflict", "it collides with the present state".to_owned()),
-        410 => ("gone", "it is gone".to_owned()),
+        410 => (GONE, "it is gone".to_owned()),
         400 | 422 => (UNPROCESSABLE, "refused for what it asks".to_owned()),
         408 | 425 | 500..=599 => {
             let error = later(

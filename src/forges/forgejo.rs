@@ -155,8 +155,13 @@ impl Forgejo {
 
     async fn is_head(&self, display: &Display) -> Result<bool, ForgeError> {
         match display.number {
-            None => Ok(true),
-            Some(number) => Ok(self.pull(&display.repo, number).await?.head.sha == display.head),
+            None => self.whereabouts(&display.repo).await.map(|_| true),
+            Some(number) => {
+                let pull = self.pull(&display.repo, number).await?;
+                let at = pull.base.repo.map_or(display.repo.id, |repo| repo.id);
+                path::same(&display.repo, at)?;
+                Ok(pull.head.sha == display.head)
+            }
         }
     }
 
@@ -262,6 +267,12 @@ impl Forge for Forgejo {
         let all: Vec<Repository> = self.list(&format!("/user/repos?{PAGE}")).await?;
         let served = all.into_iter().filter(|repo| !repo.archived);
         Ok(served.map(|repo| self.named(repo)).collect())
+    }
+
+    async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        let found: Repository = self.get(&format!("/repos/{}", path::repo(repo)?)).await?;
+        path::same(repo, found.id)?;
+        Ok(self.named(found))
     }
 
     /// Forgejo has no `maintain`: its administrators stand for that too.

@@ -15,7 +15,7 @@ mod wire;
 
 use super::board;
 use super::client::{Client, Manner, Session};
-use super::fault::refused;
+use super::fault::{self, refused};
 use super::lane::Lane;
 use super::{path, text};
 use crate::forge::guard::{Landing, Protection, Wanted};
@@ -128,9 +128,24 @@ impl GitHub {
 
     /// Whether the change's head is still the one that was evaluated; a merge queue's head has none to compare.
     async fn is_head(&self, session: &AsInstallation<'_>, display: &Display) -> Result<bool, ForgeError> {
-        let Some(number) = display.number else { return Ok(true) };
+        let Some(number) = display.number else {
+            let found: wire::Repository = session.get(&format!("/repos/{}", path::repo(&display.repo)?)).await?;
+            return path::same(&display.repo, found.id).map(|()| true);
+        };
         let pull: wire::Pull = session.get(&pull_path(&display.repo, number)?).await?;
+        path::same(&display.repo, pull.base.repo.id)?;
         Ok(pull.head.sha == display.head)
+    }
+
+    async fn found(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        let session = self.session(repo).await?;
+        let found: wire::Repository = session.get(&format!("/repos/{}", path::repo(repo)?)).await?;
+        path::same(repo, found.id)?;
+        Ok(ForgeRepo {
+            full_name: found.full_name,
+            installation: Some(session.installation.id),
+            ..repo.clone()
+        })
     }
 
     async fn branch(&self, session: &impl Session, at: &str, name: &RefName) -> Result<Option<Oid>, ForgeError> {
@@ -219,6 +234,20 @@ impl Forge for GitHub {
             }
         }
         Ok(found)
+    }
+
+    /// The new owner's installation is another one: the old one sees nothing any more, or is gone itself.
+    async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        match self.found(repo).await {
+            Err(ForgeError::Refused { code, .. }) if code != fault::GONE && repo.installation.is_some() => {
+                let anew = ForgeRepo {
+                    installation: None,
+                    ..repo.clone()
+                };
+                self.found(&anew).await
+            }
+            found => found,
+        }
     }
 
     async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {

@@ -240,6 +240,14 @@ impl Forge for Gitlab {
         Ok(all.into_iter().map(named).collect())
     }
 
+    async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        let found: Project = self.get(&format!("/projects/{}", repo.id)).await?;
+        Ok(ForgeRepo {
+            full_name: found.path_with_namespace,
+            ..repo.clone()
+        })
+    }
+
     async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
         let users: Vec<User> = self.get(&format!("/users?username={}", path::encoded(account))).await?;
         let Some(user) = users.iter().find(|user| user.username.eq_ignore_ascii_case(account)) else {

@@ -2,7 +2,7 @@
 //!
 //! In scope: `owner/name`, accounts, branches. Out of scope: the paths themselves.
 
-use super::fault::refused;
+use super::fault::{GONE, refused};
 use crate::forge::ForgeRepo;
 use crate::port::ForgeError;
 use std::fmt::Write;
@@ -18,6 +18,17 @@ pub(super) fn repo(repo: &ForgeRepo) -> Result<String, ForgeError> {
     match fine(owner) && fine(name) {
         true => Ok(format!("{}/{}", encoded(owner), encoded(name))),
         false => Err(wrong()),
+    }
+}
+
+/// That a repository found by its name is the one that is meant: a name may be given to another one later.
+///
+/// # Errors
+/// `gone`.
+pub(super) fn same(repo: &ForgeRepo, found: u64) -> Result<(), ForgeError> {
+    match repo.id == found {
+        true => Ok(()),
+        false => Err(refused(GONE, "the repository is gone, and another one has its name")),
     }
 }
 

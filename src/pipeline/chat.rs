@@ -134,11 +134,17 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             self.log("repository-not-configured", &[("repository", repo.full_name.clone())]);
             return Ok(None);
         };
-        match self.call(&repo.forge, |forge| forge.change(repo, number)).await? {
-            Told::Yes(change) => Ok(change.open.then_some((stamp, change))),
-            Told::No("gone", _) => Ok(None),
-            Told::No(code, why) => Err(refused(code, &why)),
-        }
+        let change = match self.change_now(repo, number).await? {
+            Told::Yes(change) => change,
+            Told::No("gone", _) => return Ok(None),
+            Told::No(code, why) => return Err(refused(code, &why)),
+        };
+        // Under the name that it has now, another entry of the configuration may be meant, or none.
+        let stamp = match change.repo.full_name == repo.full_name {
+            true => Some(stamp),
+            false => self.evaluator.stamp(&change.repo)?,
+        };
+        Ok(stamp.filter(|_| change.open).map(|stamp| (stamp, change)))
     }
 
     async fn permission(&self, given: &Given<'_>) -> Result<Permission, Again> {

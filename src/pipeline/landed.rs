@@ -117,6 +117,18 @@ pub trait Keeper: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Option<Arrival>, Unable>> + Send;
 
+    /// Whether the commits of an update's own line, oldest first, are those of a change, made anew one by one.
+    ///
+    /// * `source`: with the refs of the change; `head`: its last head.
+    fn is_rebase(
+        &self,
+        repo: &ForgeRepo,
+        source: FetchSource,
+        head: Oid,
+        from: Oid,
+        steps: &[Oid],
+    ) -> impl Future<Output = Result<bool, Unable>> + Send;
+
     /// Judges a revision that landed, records it, and if it may be there moves the gate's ref and publishes the entry.
     fn enter(
         &self,
@@ -147,12 +159,12 @@ pub trait Keeper: Send + Sync + 'static {
 impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
     /// A change was merged: its branch moved, whether or not a push tells it.
     pub(super) async fn merged(&self, repo: &ForgeRepo, number: u64, to: Oid) -> Result<Vec<Display>, Again> {
-        let change = match self.call(&repo.forge, |forge| forge.change(repo, number)).await? {
+        let change = match self.change_now(repo, number).await? {
             Answer::Yes(change) => change,
             Answer::No("gone" | "not-found", _) => return Ok(Vec::new()),
             Answer::No(code, why) => return Err(refused(code, &why)),
         };
-        let event = moved(repo, &change.base, to);
+        let event = moved(&change.repo, &change.base, to);
         let id = format!("landed/{}/{number}/{to}", repo.id);
         self.put(repo.forge.clone(), id, event).await?;
         Ok(Vec::new())
@@ -167,12 +179,15 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         told: &RefUpdate,
         by: Option<&str>,
     ) -> Result<Vec<Display>, Again> {
+        if self.evaluator.stamp(repo)?.is_none() || !self.evaluator.records(repo, &told.name)? {
+            return Ok(Vec::new());
+        }
+        let Some(repo) = &self.found(repo).await? else {
+            return Ok(Vec::new());
+        };
         let Some(stamp) = self.evaluator.stamp(repo)? else {
             return Ok(Vec::new());
         };
-        if !self.evaluator.records(repo, &told.name)? {
-            return Ok(Vec::new());
-        }
         let Some(source) = self.source(repo).await? else {
             return Ok(Vec::new());
         };
@@ -193,6 +208,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 new: to.unwrap_or(arrival.update.new),
             };
             let mut landing = landing.of(part);
+            self.attribute(repo, from, part, &mut landing).await?;
             if landing.by.is_none() && update.new == told.new {
                 landing.by = by.map(str::to_owned);
             }
@@ -208,6 +224,33 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 .await?;
         }
         Ok(displays)
+    }
+
+    /// A forge names one revision of a rebased change, the last: the commits before it came with the change only if
+    /// they are its own, made anew. Where that cannot be seen, they stay nobody's, and no review is claimed.
+    async fn attribute(&self, repo: &ForgeRepo, from: Oid, part: &[Oid], landing: &mut Landing) -> Result<(), Again> {
+        let [change] = landing.changes.as_slice() else {
+            return Ok(());
+        };
+        let before: &[Oid] = part.split_last().map_or(&[], |(_, before)| before);
+        if before.is_empty() || landing.direct != before || part.last() != Some(&change.merged_as) || from.is_zero() {
+            return Ok(());
+        }
+        let number = Some(change.number);
+        let source = self.call(&repo.forge, |forge| forge.fetch_source(repo, number)).await?;
+        let Answer::Yes(source) = source else { return Ok(()) };
+        match self.evaluator.is_rebase(repo, source, change.head, from, part).await {
+            Ok(true) => landing.direct.clear(),
+            Ok(false) => {}
+            Err(unable) => {
+                let why = Again::from(unable).why;
+                self.log(
+                    "rebase-unknown",
+                    &[("repository", repo.full_name.clone()), ("why", why)],
+                );
+            }
+        }
+        Ok(())
     }
 
     async fn source(&self, repo: &ForgeRepo) -> Result<Option<FetchSource>, Again> {

@@ -14,9 +14,9 @@ use super::chat::Given;
 use super::landed::Keeper;
 use super::metrics::{Count, Metrics};
 use super::verdict::is_verdict_on;
-use crate::config::WaiverPolicy;
+use crate::config::{Retention, WaiverPolicy};
 use crate::feedback::change::{self as feedback, Frame};
-use crate::forge::{Change, CheckState, Display, ForgeEvent, ForgeRepo};
+use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
 use crate::port::{Delivery, FetchSource, Forge, ForgeError, Leased, LetterBox, Outage, Queue};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::waiver::{Done, Order};
@@ -31,8 +31,6 @@ use tokio::sync::{Notify, watch};
 const LEASE: i64 = 20;
 /// How often a lease is renewed while its work goes on.
 const RENEWAL: Duration = Duration::from_secs(6);
-/// How often the store is tended.
-const TENDING: Duration = Duration::from_secs(1);
 /// Longest that one call of a forge may take.
 const CALL: Duration = Duration::from_secs(60);
 /// Seconds of the first and of the longest pause between two tries.
@@ -62,6 +60,9 @@ pub trait Evaluator: Keeper {
     /// The policy's outage.
     fn stamp(&self, repo: &ForgeRepo) -> Result<Option<Stamp>, Outage>;
 
+    /// What keeps repositories of the configuration from being judged or recorded.
+    fn faults(&self) -> impl Future<Output = Vec<RepositoryFault>> + Send;
+
     /// Judges the head of a change; exactly this head.
     fn evaluate(
         &self,
@@ -87,6 +88,15 @@ pub trait Evaluator: Keeper {
         source: &str,
         now: Timestamp,
     ) -> impl Future<Output = Result<Done, Outage>> + Send;
+}
+
+/// What is wrong with the configuration of one repository.
+#[derive(Debug, Clone)]
+pub struct RepositoryFault {
+    /// Forge and name, or number, as they stand in the configuration.
+    pub repository: String,
+    /// What, where, why.
+    pub outage: Outage,
 }
 
 /// By what a head is judged.
@@ -137,6 +147,8 @@ pub struct Bot<Q, F, E> {
     pub owner: String,
     /// How long an idle worker waits before it looks again.
     pub idle: Duration,
+    /// How long done deliveries are kept.
+    pub kept: Retention,
 }
 
 /// Leaves a forge alone for a while after many failures in a row.
@@ -217,19 +229,6 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                     self.store_down(&outage);
                     self.wait(&self.outgoing, &mut stop).await;
                 }
-            }
-        }
-    }
-
-    /// Tends the store until told to stop.
-    pub async fn tend(&self, mut stop: watch::Receiver<bool>) {
-        while !*stop.borrow() {
-            if let Err(outage) = self.queue.tend().await {
-                self.store_down(&outage);
-            }
-            tokio::select! {
-                () = tokio::time::sleep(TENDING) => {}
-                _ = stop.changed() => {}
             }
         }
     }
@@ -356,47 +355,6 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         (Timestamp::from_unix((self.clock)().unix() + seconds), again.why.clone())
     }
 
-    pub(super) async fn show(&self, display: &Display) -> Result<(), Again> {
-        let answer = self.call(&display.repo.forge, |forge| forge.show(display)).await?;
-        let (count, what) = match &answer {
-            Answer::Yes(true) => (Count::Shown, "display-shown"),
-            Answer::Yes(false) => (Count::NotShown, "display-overtaken"),
-            Answer::No("gone", _) => (Count::NotShown, "display-gone"),
-            Answer::No(code, why) => return Err(refused(code, why)),
-        };
-        self.metrics.count(count);
-        self.log(what, &fields(&display.repo, display.number, display.head));
-        match answer {
-            Answer::Yes(true) => self.upload(display).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// A change's findings, for the forge's own list of them. Uploaded again it replaces what was there.
-    async fn upload(&self, display: &Display) -> Result<(), Again> {
-        let verdict = matches!(
-            display.state,
-            CheckState::Success | CheckState::Failure | CheckState::Neutral
-        );
-        let Some(number) = display.number.filter(|_| verdict) else {
-            return Ok(());
-        };
-        let wanted = self.evaluator.stamp(&display.repo)?.is_some_and(|stamp| stamp.sarif);
-        if !wanted {
-            return Ok(());
-        }
-        let (name, sarif) = (format!("refs/pull/{number}/head"), feedback::sarif(display));
-        let (repo, head) = (&display.repo, display.head);
-        let asked = self.call(&repo.forge, |forge| forge.upload(repo, &name, head, &sarif));
-        let what = match asked.await? {
-            Answer::Yes(true) => "findings-uploaded",
-            // The check run has the same findings.
-            Answer::Yes(false) | Answer::No(..) => "findings-not-taken",
-        };
-        self.log(what, &fields(repo, Some(number), head));
-        Ok(())
-    }
-
     /// Calls a forge, unless it is left alone at present.
     pub(super) async fn call<'a, T, R>(&'a self, name: &str, ask: impl FnOnce(&'a F) -> R) -> Result<Answer<T>, Again>
     where
@@ -459,12 +417,16 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 base_oid,
             } => self.queue_head(repo, *head, base, *base_oid).await,
             ForgeEvent::Pressed { repo, head, .. } => self.of_head(delivery, repo, Some(*head)).await,
-            ForgeEvent::SettingsChanged { repo } => {
-                self.sweep_some(&delivery.forge, repo.as_ref()).await?;
-                match repo {
-                    Some(repo) => self.look_after(repo, true).await,
-                    None => self.installed(&delivery.forge).await,
-                }
+            ForgeEvent::SettingsChanged { repo: None } => {
+                self.sweep_some(&delivery.forge, None).await?;
+                self.installed(&delivery.forge).await
+            }
+            ForgeEvent::SettingsChanged { repo: Some(repo) } => {
+                let Some(repo) = self.found(repo).await? else {
+                    return Ok(Vec::new());
+                };
+                self.sweep_some(&delivery.forge, Some(&repo)).await?;
+                self.look_after(&repo, true).await
             }
             ForgeEvent::ChangeClosed {
                 repo,

@@ -9,6 +9,7 @@ use crate::port::Depth;
 use crate::push::Timestamp;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What is counted. The order is that of `NAMES`.
@@ -100,6 +101,8 @@ pub struct Metrics {
     forge: Histogram,
     /// Where spans go.
     pub traces: Traces,
+    /// What keeps repositories from being judged as configured: a line each.
+    faults: Mutex<Vec<String>>,
 }
 
 /// A cumulative histogram.
@@ -123,6 +126,16 @@ impl Metrics {
         self.counts
             .get(what as usize)
             .map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// What keeps repositories from being judged as they are configured: repository and code, a line each.
+    pub fn faults(&self) -> Vec<String> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the place of the faults that were known.
+    pub fn set_faults(&self, faults: Vec<String>) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
     /// Notes how long a delivery took until it was durable.
@@ -154,6 +167,12 @@ impl Metrics {
                 "# HELP lychgate_{name} {help}.\n# TYPE lychgate_{name} counter\nlychgate_{name} {value}\n"
             );
         }
+        let _ = write!(
+            text,
+            "# HELP lychgate_repository_faults Repositories that cannot be judged as configured: /readyz names them.\n\
+             # TYPE lychgate_repository_faults gauge\nlychgate_repository_faults {}\n",
+            self.faults().len()
+        );
         self.accept
             .write(&mut text, "accept_seconds", "Time until a delivery is durable");
         self.verdict

@@ -4,6 +4,7 @@
 //! scope: any vendor (adapters live in `forges` and `store`).
 
 use super::Outage;
+use crate::config::Retention;
 use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
 use crate::push::{Oid, RefName, Timestamp};
@@ -49,6 +50,10 @@ pub trait Forge: Send + Sync {
 
     /// The repositories that we serve there.
     fn repositories(&self) -> impl Future<Output = Result<Vec<ForgeRepo>, ForgeError>> + Send;
+
+    /// Where a repository is by now, under which name and installation: renamed and transferred ones keep their
+    /// number. `gone` where its name belongs to another one, which was made after it.
+    fn whereabouts(&self, repo: &ForgeRepo) -> impl Future<Output = Result<ForgeRepo, ForgeError>> + Send;
 
     /// What the account may do in the repository (for commands and waivers); none for one that there is not.
     fn permission(
@@ -256,6 +261,9 @@ pub trait Queue: Send + Sync {
     fn tend(&self) -> impl Future<Output = Result<(), Outage>> + Send {
         async { Ok(()) }
     }
+
+    /// Forgets done deliveries that need not be kept, at most `most`, the oldest first; gives how many.
+    fn forget(&self, now: Timestamp, kept: &Retention, most: u32) -> impl Future<Output = Result<u64, Outage>> + Send;
 
     /// How much waits.
     fn depth(&self) -> impl Future<Output = Result<Depth, Outage>> + Send;

@@ -10,8 +10,6 @@ use std::collections::HashSet;
 
 /// Leases after which a row goes to the dead letters: with the workers' backoff, about six hours of failures.
 pub(super) const MAX_ATTEMPTS: i64 = 40;
-/// Seconds that a done delivery is kept, so that a late copy of it is still known.
-pub(super) const KEPT: i64 = 30 * 24 * 3600;
 /// Most bytes of a reason.
 const MAX_WHY: usize = 500;
 

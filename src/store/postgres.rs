@@ -10,10 +10,11 @@
 
 use super::fault::Fault;
 use super::lease::{
-    Arrival, Columns, KEPT, MAX_ATTEMPTS, arrival, bounded, dead_letter, depth, leased_delivery, leased_display,
-    new_ones, parsed,
+    Arrival, Columns, MAX_ATTEMPTS, arrival, bounded, dead_letter, depth, leased_delivery, leased_display, new_ones,
+    parsed,
 };
 use super::log::json;
+use crate::config::Retention;
 use crate::forge::{Display, ForgeRepo};
 use crate::port::{DeadLetter, Delivery, Depth, Leased, LetterBox, Outage, Queue};
 use crate::push::Timestamp;
@@ -211,6 +212,11 @@ impl Queue for PostgresQueue {
             .map_err(|error| self.outage(error.into(), "replay a dead letter"))
     }
 
+    async fn forget(&self, now: Timestamp, kept: &Retention, most: u32) -> Result<u64, Outage> {
+        let done = forget(&self.pool, now, kept, most).await;
+        done.map_err(|fault| self.outage(fault, "forget old deliveries"))
+    }
+
     async fn depth(&self) -> Result<Depth, Outage> {
         const DEPTH: &str = "SELECT (SELECT count(*) FROM lychgate_inbox WHERE state IN ('waiting', 'leased')), \
              (SELECT count(*) FROM lychgate_outbox WHERE state IN ('waiting', 'leased')), \
@@ -316,8 +322,7 @@ async fn lease_delivery(
 async fn finish_delivery(pool: &PgPool, lease: &Leased<Delivery>, displays: &[Display]) -> Result<bool, Fault> {
     const FINISH: &str =
         "UPDATE lychgate_inbox SET state = 'done', why = '' WHERE row = $1 AND fence = $2 AND state = 'leased'";
-    const FORGET: &str = "DELETE FROM lychgate_inbox WHERE row IN \
-         (SELECT row FROM lychgate_inbox WHERE state = 'done' AND received_at < $1 LIMIT 100 FOR UPDATE SKIP LOCKED)";
+    const REPLACE: &str = "DELETE FROM lychgate_outbox WHERE lane = $1 AND state IN ('done', 'superseded')";
     let mut work = begin(pool).await?;
     let done = sqlx::query(FINISH)
         .bind(lease.row)
@@ -328,16 +333,33 @@ async fn finish_delivery(pool: &PgPool, lease: &Leased<Delivery>, displays: &[Di
         return Ok(false);
     }
     for display in displays {
+        sqlx::query(REPLACE).bind(display.lane()).execute(&mut *work).await?;
         sqlx::query("INSERT INTO lychgate_outbox (lane, display) VALUES ($1, $2)")
             .bind(display.lane())
             .bind(json(display)?)
             .execute(&mut *work)
             .await?;
     }
-    let old = lease.work.received_at.unix() - KEPT;
-    sqlx::query(FORGET).bind(old).execute(&mut *work).await?;
     work.commit().await?;
     Ok(true)
+}
+
+async fn forget(pool: &PgPool, now: Timestamp, kept: &Retention, most: u32) -> Result<u64, Fault> {
+    // As in `queue`.
+    const SURPLUS: &str = "SELECT received_at FROM lychgate_inbox \
+         WHERE row <= (SELECT max(row) FROM lychgate_inbox) - $1 ORDER BY row DESC LIMIT 1";
+    const FORGET: &str = "DELETE FROM lychgate_inbox WHERE row IN (SELECT row FROM lychgate_inbox \
+         WHERE state = 'done' AND received_at < $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    let mut work = begin(pool).await?;
+    let surplus = sqlx::query(SURPLUS).bind(kept.deliveries);
+    let surplus = surplus.fetch_optional(&mut *work).await?;
+    let surplus = surplus.map(|row| row.number(0)).transpose()?;
+    let gone = sqlx::query(FORGET)
+        .bind(kept.before(now, surplus))
+        .bind(i64::from(most));
+    let gone = gone.execute(&mut *work).await?.rows_affected();
+    work.commit().await?;
+    Ok(gone)
 }
 
 async fn postpone(

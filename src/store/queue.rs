@@ -10,11 +10,11 @@
 
 use super::fault::Fault;
 use super::lease::{
-    Columns, KEPT, MAX_ATTEMPTS, arrival, bounded, dead_letter, depth, leased_delivery, leased_display, new_ones,
-    parsed,
+    Columns, MAX_ATTEMPTS, arrival, bounded, dead_letter, depth, leased_delivery, leased_display, new_ones, parsed,
 };
 use super::log::json;
 use super::{Link, SqliteStore, options};
+use crate::config::Retention;
 use crate::forge::{Display, ForgeRepo};
 use crate::port::{DeadLetter, Delivery, Depth, Leased, LetterBox, Outage, Queue};
 use crate::push::Timestamp;
@@ -184,6 +184,10 @@ impl Queue for SqliteStore {
         self.fold_log().await.map_err(self.words("fold the log into the file"))
     }
 
+    async fn forget(&self, now: Timestamp, kept: &Retention, most: u32) -> Result<u64, Outage> {
+        within!(self, HANDY, "forget old deliveries", |sql| forget(sql, now, kept, most))
+    }
+
     async fn depth(&self) -> Result<Depth, Outage> {
         reading!(self, "count what waits", |sql| read_depth(sql))
     }
@@ -209,8 +213,13 @@ const COVER: &str = "UPDATE inbox SET state = 'done', why = 'covered by a later 
      AND row <> ?2 AND covers = 1 AND state IN ('waiting', 'leased') AND state = 'waiting'";
 const FINISH_DELIVERY: &str =
     "UPDATE inbox SET state = 'done', why = '' WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
-const FORGET: &str =
-    "DELETE FROM inbox WHERE row IN (SELECT row FROM inbox WHERE state = 'done' AND received_at < ?1 LIMIT 100)";
+// Rows are numbered one after the other and the oldest go first, so the numbers tell how many there are at most.
+const SURPLUS: &str = "SELECT received_at FROM inbox WHERE row <= (SELECT max(row) FROM inbox) - ?1 \
+     ORDER BY row DESC LIMIT 1";
+const FORGET: &str = "DELETE FROM inbox WHERE row IN (SELECT row FROM inbox WHERE state = 'done' AND received_at < ?1 \
+     ORDER BY received_at LIMIT ?2)";
+// What was shown and is followed by another display of its lane tells nobody anything any more.
+const REPLACE: &str = "DELETE FROM outbox WHERE lane = ?1 AND state IN ('done', 'superseded')";
 const POSTPONE_DELIVERY: &str = "UPDATE inbox SET state = CASE WHEN attempts >= ?5 THEN 'dead' ELSE 'waiting' END, \
      due = ?3, why = ?4 WHERE row = ?1 AND fence = ?2 AND state = 'leased'";
 const LATEST_DISPLAY: &str = "SELECT display FROM outbox WHERE lane = ?1 ORDER BY row DESC LIMIT 1";
@@ -304,15 +313,24 @@ async fn finish_delivery(
         return Ok(false);
     }
     for display in displays {
+        sqlx::query(REPLACE).bind(display.lane()).execute(&mut *sql).await?;
         sqlx::query("INSERT INTO outbox (lane, display) VALUES (?1, ?2)")
             .bind(display.lane())
             .bind(json(display)?)
             .execute(&mut *sql)
             .await?;
     }
-    let old = lease.work.received_at.unix() - KEPT;
-    sqlx::query(FORGET).bind(old).execute(sql).await?;
     Ok(true)
+}
+
+async fn forget(sql: &mut SqliteConnection, now: Timestamp, kept: &Retention, most: u32) -> Result<u64, Fault> {
+    let surplus = sqlx::query(SURPLUS).bind(kept.deliveries);
+    let surplus = surplus.fetch_optional(&mut *sql).await?;
+    let surplus = surplus.map(|row| row.number(0)).transpose()?;
+    let gone = sqlx::query(FORGET)
+        .bind(kept.before(now, surplus))
+        .bind(i64::from(most));
+    Ok(gone.execute(sql).await?.rows_affected())
 }
 
 async fn finish(sql: &mut SqliteConnection, text: &'static str, (row, fence): (i64, i64)) -> Result<bool, Fault> {
@@ -431,7 +449,9 @@ mod tests {
                 LEASE_DELIVERY,
                 COVER,
                 FINISH_DELIVERY,
+                SURPLUS,
                 FORGET,
+                REPLACE,
                 POSTPONE_DELIVERY,
                 LATEST_DISPLAY,
                 SUPERSEDE,

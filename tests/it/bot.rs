@@ -7,6 +7,7 @@ mod chat;
 mod edges;
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the chaos test uses the rest"))]
 mod hub;
+mod kills;
 mod landed;
 mod mend;
 mod payloads;

@@ -77,13 +77,20 @@ impl Run {
 /// A folder that goes when the value goes, and commands that see nothing outside it.
 pub(crate) struct Scratch {
     folder: tempfile::TempDir,
+    /// The object format of the repositories that `git init` makes here.
+    format: &'static str,
 }
 
 impl Scratch {
     pub(crate) fn new() -> Self {
+        Self::of_format("sha1")
+    }
+
+    /// A folder in which `git init` makes repositories of this object format.
+    pub(crate) fn of_format(format: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("lychgate-").tempdir().unwrap();
         fs::create_dir(folder.path().join("home")).unwrap();
-        Self { folder }
+        Self { folder, format }
     }
 
     /// A path inside the folder.
@@ -117,6 +124,7 @@ impl Scratch {
             .env("HOME", self.path("home"))
             .env("GNUPGHOME", self.path("gnupg"))
             .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_DEFAULT_HASH", self.format)
             // Not /dev/null: `git config --global` renames a file over what this names, and root may do that there.
             .env("GIT_CONFIG_GLOBAL", self.path("home").join(".gitconfig"))
             .envs([("GIT_TERMINAL_PROMPT", "0"), ("GIT_EDITOR", "false")])
@@ -247,7 +255,11 @@ pub(crate) struct Gate {
 impl Gate {
     /// A new bare repository, installed, with both keys registered.
     pub(crate) fn new() -> Self {
-        let scratch = Scratch::new();
+        Self::of(Scratch::new())
+    }
+
+    /// As [`Gate::new`], in this folder.
+    pub(crate) fn of(scratch: Scratch) -> Self {
         let bare = scratch.path("pay.git");
         scratch
             .run("git", &["init", "-q", "--bare", "-b", "main", bare.to_str().unwrap()])

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(20);
 
 /// A server of ours, ended with the value.
-struct Service(Child);
+pub(crate) struct Service(Child);
 
 impl Drop for Service {
     fn drop(&mut self) {
@@ -156,7 +156,7 @@ fn over_ssh() {
 }
 
 /// Starts `git http-backend` behind the small server of `tests/fixtures`; returns its port too.
-fn http_backend(gate: &Gate, credentials: &str) -> (Service, u16) {
+pub(crate) fn http_backend(gate: &Gate, credentials: &str) -> (Service, u16) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/http_backend.py");
     let folder = gate.bare.parent().unwrap();
     let mut server = gate.scratch.command("python3");

@@ -1,7 +1,7 @@
 //! Where changes are fetched and judged: the evaluator of `lychgate serve`.
 
-use super::desk;
 use super::open;
+use super::{custody, desk};
 use crate::cmd::error::CommandError;
 use crate::cmd::process;
 use crate::config::{BotConfig, Policy, RepositoryConfig, WaiverPolicy};
@@ -12,7 +12,7 @@ use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::mirror::{self, Fetched, Head, Mirrors, Wanted};
 use crate::pipeline::change::{Judged, Proposal, judge};
-use crate::pipeline::lane::{Evaluator, Stamp, Unable};
+use crate::pipeline::lane::{Evaluator, RepositoryFault, Stamp, Unable};
 use crate::pipeline::survey::{HISTORY, Survey};
 use crate::pipeline::{Waivers, World};
 use crate::port::{FetchSource, Outage};
@@ -69,6 +69,18 @@ impl Evaluator for Bench {
             report_only: config.report_only,
             sarif: config.sarif,
         }))
+    }
+
+    async fn faults(&self) -> Vec<RepositoryFault> {
+        let looked = self.aside(|tools| Ok(tools.faults())).await;
+        let failed = |unable| match unable {
+            Unable::Outage(outage) => vec![RepositoryFault {
+                repository: "all".to_owned(),
+                outage,
+            }],
+            Unable::Moved => Vec::new(),
+        };
+        looked.unwrap_or_else(failed)
     }
 
     async fn evaluate(&self, change: &Change, source: FetchSource, now: Timestamp) -> Result<Judged, Unable> {
@@ -129,6 +141,35 @@ fn crashed() -> Outage {
 }
 
 impl Tools {
+    fn faults(&self) -> Vec<RepositoryFault> {
+        let fault = |config: &RepositoryConfig| {
+            let outage = self.usable(config).err()?;
+            let number = config.id.map(|id| format!("#{id}"));
+            let name = config.name.clone().or(number).unwrap_or_default();
+            Some(RepositoryFault {
+                repository: format!("{}:{name}", config.forge),
+                outage,
+            })
+        };
+        self.config.repositories.iter().filter_map(fault).collect()
+    }
+
+    /// Whether all that the entry of a repository names can be used.
+    fn usable(&self, config: &RepositoryConfig) -> Result<(), Outage> {
+        policy(config)?;
+        open::fingerprint_key(&self.config.fingerprint_key)?;
+        custody::whole(config)?;
+        match std::fs::read_dir(&config.keyring) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Outage {
+                code: "keyring-unreadable",
+                what: format!("cannot read {}", config.keyring.display()),
+                why: error.to_string(),
+                next: "make it, or let this account read it; without it no signature is known".to_owned(),
+            }),
+        }
+    }
+
     fn evaluate(&self, change: &Change, source: &FetchSource, now: Timestamp) -> Result<Judged, Unable> {
         let config = self
             .config
@@ -154,6 +195,7 @@ impl Tools {
             repo: &change.repo,
             source,
             base: &change.base,
+            told: change.head_oid,
             head: if queued {
                 Head::Commit(change.head_oid)
             } else {

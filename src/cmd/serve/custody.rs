@@ -32,6 +32,8 @@ use crate::store::SqliteStore;
 use crate::worker::drift::Watch;
 use crate::worker::{self, drift as lapses};
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 /// Decisions among which an equal refusal is looked for.
 const RECENT: u32 = 50;
@@ -58,6 +60,59 @@ fn home(repository: &RepositoryConfig) -> Result<Option<Home>, Outage> {
             gate.display()
         ),
     })
+}
+
+/// Whether the gate that a repository's entry names, if any, has all that is needed of it.
+pub(super) fn whole(repository: &RepositoryConfig) -> Result<(), Outage> {
+    let Some(home) = home(repository)? else { return Ok(()) };
+    Gate::open(&home.git_dir, None)?;
+    open::settings(&home)?;
+    match std::fs::File::open(home.ledger()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Outage {
+            code: "store-missing",
+            what: format!("cannot open {}", home.ledger().display()),
+            why: error.to_string(),
+            next: format!("make it: lychgate init --no-hooks {}", home.git_dir.display()),
+        }),
+    }
+}
+
+/// Binds a gate to the one repository whose landings it records, the first time that it is used: a repository which
+/// was made anew under an old name is another one, and must not go on where that one ended.
+fn bind(home: &Home, repo: &ForgeRepo) -> Result<(), Outage> {
+    let (path, own) = (home.forge_repository(), format!("{} {}\n", repo.forge, repo.id));
+    let unusable = |code, why: String, next: &str| Outage {
+        code,
+        what: format!("{} cannot be used for {}", home.git_dir.display(), repo.full_name),
+        why,
+        next: format!("{next} {}", path.display()),
+    };
+    if !path.exists() {
+        written(home, &path, &own).map_err(|why| unusable("gate-unwritable", why, "let this account write"))?;
+    }
+    let bound = std::fs::read_to_string(&path)
+        .map_err(|error| unusable("gate-unreadable", error.to_string(), "let this account read"))?;
+    if bound == own {
+        return Ok(());
+    }
+    let why = format!(
+        "it is the gate of repository {}, and this is {}",
+        bound.trim(),
+        own.trim()
+    );
+    let next = "make a gate of its own for the new repository; if both are the same one, delete";
+    Err(unusable("gate-of-another-repository", why, next))
+}
+
+/// Whole or not at all, and by the first who comes.
+fn written(home: &Home, path: &Path, text: &str) -> Result<(), String> {
+    let mut file = tempfile::NamedTempFile::new_in(&home.dir).map_err(|error| error.to_string())?;
+    file.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 impl Keeper for Bench {
@@ -100,6 +155,21 @@ impl Keeper for Bench {
         let (repo, told) = (repo.clone(), told.clone());
         self.at_gate(repo.clone(), async move |gate| {
             gate.arrival(&repo, &told, &source, now).await
+        })
+        .await
+    }
+
+    async fn is_rebase(
+        &self,
+        repo: &ForgeRepo,
+        source: FetchSource,
+        head: Oid,
+        from: Oid,
+        steps: &[Oid],
+    ) -> Result<bool, Unable> {
+        let (repo, steps) = (repo.clone(), steps.to_vec());
+        self.at_gate(repo.clone(), async move |gate| {
+            mirror::is_rebase(&gate.home.git_dir, &repo, &source, head, from, &steps)
         })
         .await
     }
@@ -165,6 +235,7 @@ impl Tools {
             return Ok(None);
         };
         let Some(home) = home(repository)? else { return Ok(None) };
+        bind(&home, repo)?;
         Ok(Some(Custody {
             config: &self.config,
             repository,

@@ -34,7 +34,8 @@ const PERMISSIONS: [(&str, &str); 8] = [
     ("administration", "read"),
     ("checks", "write"),
     ("contents", "read"),
-    ("members", "read"),
+    // For the event issue_comment alone, which brings the commands: no call needs it.
+    ("issues", "read"),
     ("merge_queues", "read"),
     ("metadata", "read"),
     ("pull_requests", "write"),
@@ -407,13 +408,94 @@ mod tests {
         assert_eq!(approvers(&reviews, "author", head), ["good"]);
     }
 
+    /// What each of our calls needs; `app`: the App's own key, `administrator`: the token of `forge apply`.
+    /// <https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps>
+    const CALLS: &str = "\
+get /app/installations app
+post /app/installations/{installation_id}/access_tokens app
+get /app/hook/deliveries app
+post /app/hook/deliveries/{delivery_id}/attempts app
+get /app/installations/{installation_id} app
+get REPO/installation app
+get /installation/repositories metadata read
+get REPO metadata read
+get REPO/collaborators/{username}/permission metadata read
+get REPO/rules/branches/{branch} metadata read
+get REPO/rulesets metadata read
+get REPO/branches/{branch} contents read
+get REPO/branches/{branch}/protection administration read
+get REPO/rulesets/rule-suites administration read
+post REPO/rulesets administrator
+put REPO/rulesets/{ruleset_id} administrator
+post REPO/check-runs checks write
+patch REPO/check-runs/{check_run_id} checks write
+get REPO/commits/{ref}/check-runs checks read
+get REPO/commits/{ref}/statuses statuses read
+get REPO/commits/{ref}/status statuses read
+post REPO/statuses/{sha} statuses write
+get REPO/pulls pull_requests read
+get REPO/pulls/{pull_number} pull_requests read
+get REPO/pulls/{pull_number}/reviews pull_requests read
+get REPO/commits/{commit_sha}/pulls pull_requests read
+get REPO/issues/{issue_number}/comments pull_requests read
+post REPO/issues/{issue_number}/comments pull_requests write
+patch REPO/issues/comments/{comment_id} pull_requests write
+delete REPO/issues/comments/{comment_id} pull_requests write
+post REPO/code-scanning/sarifs security_events write";
+    /// What it takes to be sent an event. <https://docs.github.com/en/webhooks/webhook-events-and-payloads>
+    const SENT: [(&str, &str); 10] = [
+        ("branch_protection_rule", "administration"),
+        ("check_run", "checks"),
+        ("check_suite", "checks"),
+        ("issue_comment", "issues"),
+        ("merge_group", "merge_queues"),
+        ("pull_request", "pull_requests"),
+        ("pull_request_review", "pull_requests"),
+        ("push", "contents"),
+        ("repository", "metadata"),
+        ("repository_ruleset", "metadata"),
+    ];
+
+    /// The calls that the judge of the specification knows; it refuses all others.
+    fn judged() -> Vec<String> {
+        let script = include_str!("../../../tests/fixtures/prune_specs.js");
+        let (_, list) = script.split_once("const GITHUB = [\n").unwrap();
+        let (list, _) = list.split_once("\n];").unwrap();
+        let call = |line: &str| {
+            let parts: Vec<&str> = line.trim().trim_matches(['[', ']', ',']).split(", ").collect();
+            let path = parts[1].trim_matches(['`', '"']).replace("${REPO}", "REPO");
+            format!("{} {path}", parts[0].trim_matches('"'))
+        };
+        list.lines().map(call).collect()
+    }
+
     #[test]
-    fn the_manifest_asks_for_what_is_needed() {
+    fn the_manifest_asks_for_what_our_calls_and_events_need_and_for_no_more() {
         let manifest: Value = serde_json::from_str(include_str!("../../../deploy/github-app.json")).unwrap();
-        for (name, wanted) in PERMISSIONS {
-            let given = manifest["default_permissions"][name].as_str().unwrap_or_default();
-            assert!(given == wanted || given == "write", "{name}: {given}");
+        let mut needed: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut known: Vec<String> = Vec::new();
+        for line in CALLS.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            known.push(words[..2].join(" "));
+            if let [_, _, permission, access] = words[..] {
+                let most = needed.entry(permission).or_insert(access);
+                *most = access.max(*most);
+            }
         }
+        let mut called = judged();
+        known.sort();
+        called.sort();
+        assert_eq!(known, called);
+        for event in manifest["default_events"].as_array().unwrap() {
+            let (_, permission) = SENT.iter().find(|(name, _)| event == name).unwrap();
+            needed.entry(permission).or_insert("read");
+        }
+        assert_eq!(manifest["default_permissions"], json!(needed));
+        for (name, wanted) in PERMISSIONS {
+            assert_eq!(needed[name], wanted, "{name}");
+        }
+        // Findings are uploaded only where that is asked for.
+        assert_eq!(needed.len(), PERMISSIONS.len() + 1);
         let events = manifest["default_events"].as_array().unwrap();
         for event in EVENTS {
             assert!(events.iter().any(|given| given == event), "{event}");

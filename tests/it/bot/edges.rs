@@ -2,9 +2,10 @@
 //!
 //! A head that is pushed over while it is judged is in the parent module.
 
-use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on};
+use super::stage::{Configured, PASSWORD, Stage, configured, guarded, opened, repo, run, run_kept, run_on, run_sha256};
 use crate::support::{Gate, Signing, WorkTree};
-use lychgate::forge::CheckState;
+use crate::transport::http_backend;
+use lychgate::forge::{CheckState, ForgeRepo};
 use lychgate::pipeline::metrics::Count;
 use lychgate::push::{Oid, Timestamp};
 use std::fmt::Write;
@@ -115,16 +116,23 @@ fn a_forks_check_without_its_change_is_found_by_its_head() {
     });
 }
 
+/// A webhook's body about the repository with this number and name.
+fn about(id: u64, name: &str, action: &str) -> String {
+    format!(r#"{{"action":"{action}","number":7,"repository":{{"id":{id},"full_name":"{name}"}}}}"#)
+}
+
+fn by_number(gate: &Gate) -> Configured {
+    configured(gate, &format!("id = 5\ngate = \"{}\"\n", gate.bare.display()))
+}
+
 #[test]
-fn a_renamed_or_transferred_repository_is_the_same_one() {
-    let by_id = |gate: &Gate| configured(gate, &format!("id = 5\ngate = \"{}\"\n", gate.bare.display()));
-    run_on(by_id, async |stage: Stage| {
+fn a_renamed_repository_is_the_same_one() {
+    run_on(by_number, async |stage: Stage| {
         stage.propose(7, "a.txt", true);
         let door = stage.open().await;
         door.post(&opened(7), "d1").await;
         stage.settle().await;
-        let renamed = opened(7).replace("acme/pay", "other-owner/money");
-        door.post(&renamed, "d2").await;
+        door.post(&about(5, "other-owner/money", "opened"), "d2").await;
         stage.settle().await;
         assert_eq!(stage.bot.metrics.read(Count::Unchanged), 1, "its verdict is known");
         assert_eq!(stage.verdicts().len(), 1);
@@ -132,6 +140,106 @@ fn a_renamed_or_transferred_repository_is_the_same_one() {
             .unwrap()
             .collect();
         assert_eq!(mirrors.len(), 1, "and so is its mirror");
+    });
+}
+
+#[test]
+fn a_transferred_repository_keeps_its_verdicts_and_nothing_is_written_to_its_old_place() {
+    run_on(by_number, async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        let old = ForgeRepo {
+            installation: Some(1),
+            ..repo()
+        };
+        stage.forge.place(&old);
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await, "{}", stage.log());
+        stage.propose(7, "a.txt", true);
+        stage.bot.sweep(Timestamp::from_unix(0)).await;
+        stage.settle().await;
+        assert_eq!(stage.verdicts().len(), 1);
+        // What was judged before the transfer and not yet sent when it happened.
+        stage.propose(8, "b.txt", false);
+        stage.bot.sweep(Timestamp::from_unix(0)).await;
+        while stage.bot.one_delivery().await.unwrap() {}
+        let there = stage.shown().len();
+        let new = ForgeRepo {
+            full_name: "new-owner/money".into(),
+            installation: Some(2),
+            ..repo()
+        };
+        stage.forge.place(&new);
+        let door = stage.open().await;
+        assert_eq!(
+            door.deliver("repository", &about(5, "new-owner/money", "transferred"), "t1")
+                .await,
+            202
+        );
+        // A delivery from before, with the name and the installation of then.
+        let late = about(5, "acme/pay", "synchronize").replace(r#""action""#, r#""installation":{"id":1},"action""#);
+        let head = stage.push(7, "c.txt", false);
+        stage.forge.set_head(7, head);
+        door.post(&late, "d9").await;
+        stage.settle().await;
+        let after: Vec<_> = stage.shown().split_off(there);
+        assert!(after.iter().all(|display| display.repo == new), "{after:?}");
+        let verdicts: Vec<_> = stage.verdicts().iter().map(|it| (it.number, it.state)).collect();
+        assert_eq!(
+            verdicts,
+            [
+                (Some(7), CheckState::Success),
+                (Some(8), CheckState::Failure),
+                (Some(7), CheckState::Failure)
+            ],
+            "each once: {}",
+            stage.log()
+        );
+        // What lands has its entry in the same gate, whichever name the push was told under.
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &stage.base]).ok();
+        work.commit("d.txt", "d\n", Signing::Ssh);
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        let tip = work.git(&["rev-parse", "HEAD"]).ok();
+        let pushed = format!(
+            r#"{{"ref":"refs/heads/main","before":"{}","after":"{tip}","installation":{{"id":1}},
+                "repository":{{"id":5,"full_name":"acme/pay"}}}}"#,
+            stage.base
+        );
+        door.deliver("push", &pushed, "p1").await;
+        stage.settle().await;
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 1, "{}", stage.log());
+        assert_eq!(stage.shown().pop().unwrap().repo, new);
+    });
+}
+
+#[test]
+fn a_repository_that_is_made_anew_under_the_name_of_one_that_is_gone_is_another_one() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.propose(7, "a.txt", true);
+        stage.bot.sweep(Timestamp::from_unix(0)).await;
+        while stage.bot.one_delivery().await.unwrap() {}
+        let anew = ForgeRepo { id: 6, ..repo() };
+        stage.forge.place(&anew);
+        let door = stage.open().await;
+        door.deliver("repository", &about(5, "acme/pay", "deleted"), "d1").await;
+        door.post(&opened(7), "d2").await;
+        let begun = stage.shown().len();
+        stage.settle().await;
+        assert_eq!(
+            stage.shown().len(),
+            begun,
+            "what was about the old one is shown nowhere"
+        );
+        assert!(stage.log().contains("repository-gone") && stage.log().contains("display-gone"));
+
+        // The new one is judged as itself, and the gate of the old one is not its gate.
+        door.post(&about(6, "acme/pay", "opened"), "d3").await;
+        stage.settle().await;
+        assert_eq!(stage.verdicts().pop().unwrap().repo, anew);
+        let before = stage.gate.tip("refs/heads/main");
+        assert!(!stage.bot.sweep(Timestamp::from_unix(0)).await);
+        assert!(stage.log().contains("gate-of-another-repository"), "{}", stage.log());
+        assert_eq!(stage.gate.tip("refs/heads/main"), before);
     });
 }
 
@@ -227,45 +335,68 @@ fn a_merge_queue_gets_the_verdict_on_its_own_commit_and_what_lands_its_entry() {
 }
 
 #[test]
-fn a_repository_of_sha_256_gets_no_false_verdict() {
-    run(async |stage: Stage| {
-        let scratch = &stage.gate.scratch;
-        let (served, work) = (scratch.path("sha256.git"), scratch.path("sha256"));
-        let (served, work) = (served.to_str().unwrap(), work.to_str().unwrap());
-        scratch
-            .run(
-                "git",
-                &["init", "-q", "--bare", "--object-format=sha256", "-b", "main", served],
-            )
-            .ok();
-        scratch
-            .run("git", &["init", "-q", "--object-format=sha256", "-b", "main", work])
-            .ok();
-        for refs in ["HEAD:refs/heads/main", "HEAD:refs/pull/7/head"] {
-            scratch
-                .run("git", &["-C", work, "commit", "-q", "--allow-empty", "-m", "x"])
-                .ok();
-            scratch.run("git", &["-C", work, "push", "-q", served, refs]).ok();
+fn a_repository_of_sha_256_is_judged_and_kept_as_any_other() {
+    run_sha256(async |stage: Stage| {
+        let (_server, port) = http_backend(&stage.gate, &format!("x:{PASSWORD}"));
+        stage.forge.serve(&format!("http://127.0.0.1:{port}/forge.git"));
+        stage.forge.enforce(guarded());
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await, "{}", stage.log());
+        stage.settle().await;
+        let door = stage.open().await;
+        let good = stage.propose(7, "a.txt", true);
+        let bad = stage.propose(8, "b.txt", false);
+        assert_eq!(good.as_bytes().len(), 32);
+        for number in [7, 8] {
+            door.post(&opened(number), &format!("d{number}")).await;
         }
-        let head: Oid = scratch
-            .run("git", &["-C", work, "rev-parse", "HEAD"])
-            .ok()
-            .parse()
-            .unwrap();
-        stage.forge.serve(&format!("file://{served}"));
-        stage.propose_head(7, head);
+        stage.settle().await;
+        let verdicts: Vec<_> = stage.verdicts().iter().map(|it| (it.head, it.state)).collect();
+        assert_eq!(
+            verdicts,
+            [(good, CheckState::Success), (bad, CheckState::Failure)],
+            "{}",
+            stage.log()
+        );
+        assert!(stage.verdicts()[1].summary.contains("unsigned-commit"));
+
+        // What lands has its entry, and the gate's ref moves along; so do a new branch and its end.
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &stage.base]).ok();
+        work.git_ssh(&["merge", "-q", "-S", "--no-ff", "-m", "Merge", &good.to_string()])
+            .ok();
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        let merged: Oid = work.git(&["rev-parse", "HEAD"]).ok().parse().unwrap();
+        stage.forge.land(7, merged);
+        let pushed = format!(
+            r#"{{"ref":"refs/heads/main","before":"{}","after":"{merged}","repository":{{"id":5,"full_name":"acme/pay"}}}}"#,
+            stage.base
+        );
+        assert_eq!(door.deliver("push", &pushed, "p1").await, 202);
+        stage.settle().await;
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 1, "{}", stage.log());
+        let verify = ["verify", &merged.to_string(), "--ref", "main", "--level", "4"];
+        stage.gate.ask(&verify).ok();
+        assert_eq!(stage.gate.tip("refs/heads/main"), Some(merged.to_string()));
+        let unrelated = stage.forge.calls();
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await);
+        stage.settle().await;
+        assert!(stage.forge.calls() > unrelated && stage.bot.metrics.read(Count::Entered) == 1);
+    });
+}
+
+#[test]
+fn a_wrong_credential_for_a_repository_of_sha_256_is_an_outage_that_names_no_credential() {
+    run_sha256(async |stage: Stage| {
+        let (_server, port) = http_backend(&stage.gate, "x:another-password");
+        stage.propose(7, "a.txt", true);
+        stage.forge.serve(&format!("http://127.0.0.1:{port}/forge.git"));
         let door = stage.open().await;
         door.post(&opened(7), "d1").await;
         stage.settle().await;
         assert!(stage.verdicts().is_empty());
-        let last = stage.shown().pop().unwrap();
-        assert_eq!((last.state, last.head), (CheckState::Error, head));
-        assert!(
-            last.summary.contains("says nothing about your work"),
-            "{}",
-            last.summary
-        );
-        assert!(stage.log().contains("object-format-unsupported"), "{}", stage.log());
+        assert_eq!(stage.shown().pop().unwrap().state, CheckState::Error);
+        let log = stage.log();
+        assert!(log.contains("fetch-failed") && !log.contains(PASSWORD), "{log}");
     });
 }
 
@@ -285,10 +416,22 @@ fn a_policy_that_cannot_be_used_is_told_at_the_change_and_mends_itself() {
             "the log says where: {}",
             stage.log()
         );
+        // It is told who looks after the service, and holds nobody else up.
+        stage.bot.look_at_faults().await;
+        let (status, text) = door.get("/readyz").await;
+        assert_eq!(status, 200);
+        assert!(
+            text.ends_with("ready\nunusable: hub:acme/pay policy-invalid\n"),
+            "{text}"
+        );
+        assert!(door.get("/metrics").await.1.contains("lychgate_repository_faults 1\n"));
+        assert!(stage.log().contains("repository-unusable"));
         stage.gate.edit_policy("version = \"one\"", "version = 1");
         stage.later();
         stage.settle().await;
         assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Success);
+        stage.bot.look_at_faults().await;
+        assert!(door.get("/readyz").await.1.ends_with("\r\n\r\nready\n"));
     });
 }
 
@@ -305,5 +448,7 @@ fn a_gate_that_cannot_be_used_hides_no_change() {
         stage.settle().await;
         assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Success);
         assert!(stage.log().contains("store-missing"), "{}", stage.log());
+        stage.bot.look_at_faults().await;
+        assert_eq!(stage.bot.metrics.faults(), ["hub:acme/pay store-missing"]);
     });
 }

@@ -346,6 +346,7 @@ impl State {
         let number = |text: &str| text.parse::<u64>().unwrap_or_default();
         let repo = &self.repos[at];
         match (method, rest) {
+            ("GET", []) => Reply::new(200, repository(repo)),
             ("GET", ["pulls"]) => {
                 let all: Vec<Value> = repo.pulls.iter().map(|(n, pull)| pull_json(repo, *n, pull)).collect();
                 Reply::new(200, json!(all))

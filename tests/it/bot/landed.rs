@@ -1,6 +1,6 @@
 //! What lands on a forge: an entry for each revision, none for what passed the gate by, and drift.
 
-use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on};
+use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on, run_sha256};
 use crate::support::{Gate, Run, Signing};
 use lychgate::feedback::change::Frame;
 use lychgate::feedback::landed as texts;
@@ -490,6 +490,156 @@ fn a_long_way_is_entered_in_parts() {
         );
         assert_eq!(stage.bot.metrics.read(Count::Entered), 2);
         stage.gate.ask(&["verify", &tip.to_string()]).ok();
+    });
+}
+
+/// Proposes two signed commits, moves main on meanwhile, and lands the two rebased; `touch` meddles with the first.
+async fn rebased(stage: &Stage, number: u64, touch: bool) -> Oid {
+    let work = stage.tree();
+    work.git(&["checkout", "-q", "refs/remotes/all/heads/main"]).ok();
+    let base: Oid = work.git(&["rev-parse", "HEAD"]).ok().parse().unwrap();
+    work.commit(&format!("{number}a.txt"), "a\n", Signing::Ssh);
+    let head: Oid = work
+        .commit(&format!("{number}b.txt"), "b\n", Signing::Ssh)
+        .parse()
+        .unwrap();
+    work.push(&[&format!("HEAD:refs/pull/{number}/head")]).ok();
+    stage.propose_head(number, head);
+    work.git(&["checkout", "-q", &base.to_string()]).ok();
+    work.commit(&format!("{number}c.txt"), "c\n", Signing::Ssh);
+    work.push(&["HEAD:refs/heads/main"]).ok();
+    stage.begin().await;
+    work.git_ssh(&["cherry-pick", "-S", &format!("{head}^")]).ok();
+    if touch {
+        work.shell(&format!("echo more >> {number}a.txt; git add ."), "").ok();
+        work.git_ssh(&["commit", "-q", "-S", "--amend", "--no-edit"]).ok();
+    }
+    work.git_ssh(&["cherry-pick", "-S", &head.to_string()]).ok();
+    work.push(&["HEAD:refs/heads/main"]).ok();
+    let revision = stage.main();
+    stage.forge.land(number, revision);
+    stage.begin().await;
+    revision
+}
+
+#[test]
+fn a_rebase_of_several_commits_is_reviewed_if_they_are_the_reviewed_ones() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        let revision = rebased(&stage, 7, false).await;
+        stage.verify(revision, "4").ok();
+        let meddled = rebased(&stage, 8, true).await;
+        stage.verify(meddled, "1").ok();
+        stage.verify(meddled, "4").ends_with(1);
+    });
+}
+
+#[test]
+fn a_rebase_of_several_commits_is_known_in_a_repository_of_sha_256_too() {
+    run_sha256(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        let revision = rebased(&stage, 7, false).await;
+        // An older git cannot tell: then no review is claimed.
+        let knows = stage.gate.scratch.run("git", &["merge-tree", "-h"]);
+        let knows = format!("{}{}", knows.stdout, knows.stderr).contains("merge-base");
+        match knows {
+            true => stage.verify(revision, "4").ok(),
+            false => stage.verify(revision, "4").ends_with(1).stderr,
+        };
+        let meddled = rebased(&stage, 8, true).await;
+        stage.verify(meddled, "4").ends_with(1);
+    });
+}
+
+/// What the attestation says of a landed revision: provenance and summary.
+async fn statements(stage: &Stage, revision: Oid) -> [serde_json::Value; 2] {
+    use base64::Engine;
+    let store = SqliteStore::open(&stage.gate.home("ledger.db")).await.unwrap();
+    let entry = store.entries_of(revision).await.unwrap().pop().unwrap();
+    [entry.provenance, entry.vsa].map(|envelope| {
+        let envelope: serde_json::Value = serde_json::from_str(&envelope.unwrap()).unwrap();
+        let payload = envelope["payload"].as_str().unwrap();
+        serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payload).unwrap()).unwrap()
+    })
+}
+
+#[test]
+fn a_waiver_covers_what_lands_and_the_entry_says_so() {
+    run_kept(async |stage: Stage| {
+        stage.gate.edit_policy("approvers = []", "approvers = [\"carol\"]");
+        stage.forge.enforce(guarded());
+        stage.begin().await;
+        let good = stage.main();
+        let head = stage.propose(7, "7.txt", false);
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &good.to_string()]).ok();
+        work.git_ssh(&["merge", "-q", "-S", "--no-ff", "-m", "Merge", &head.to_string()])
+            .ok();
+        work.push(&["HEAD:refs/heads/main"]).ok();
+        let landed = stage.main();
+        stage.forge.land(7, landed);
+        stage.begin().await;
+        assert_eq!(stage.last(landed).state, CheckState::Failure);
+        assert_eq!(stage.gate.tip("refs/heads/main"), Some(good.to_string()));
+
+        let refused = stage
+            .decisions()
+            .await
+            .into_iter()
+            .find(|record| !record.allowed)
+            .unwrap();
+        let commit = head.to_string();
+        let grant = [
+            "waiver",
+            "grant",
+            "--push",
+            &refused.push_id,
+            "--code",
+            "unsigned-commit",
+        ];
+        let why = [
+            "--commit",
+            &commit,
+            "--reason",
+            "the key is on its way",
+            "--approver",
+            "carol",
+        ];
+        stage.gate.ask(&[&grant[..], &why[..]].concat()).ok();
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Entered), 1, "{}", stage.log());
+        let told = stage.last(landed);
+        assert_eq!(told.state, CheckState::Success, "{}", told.summary);
+        assert_eq!(stage.gate.tip("refs/heads/main"), Some(landed.to_string()));
+
+        let waiver = stage.gate.json(&["waiver", "list", "--active"])["waivers"][0].clone();
+        let [provenance, vsa] = statements(&stage, landed).await;
+        let levels = vsa["predicate"]["verifiedLevels"].to_string();
+        assert!(
+            !levels.contains("ORG_SOURCE_SIGNED") && levels.contains("ORG_SOURCE_SECRETS_SCANNED"),
+            "{levels}"
+        );
+        let inputs = vsa["predicate"]["inputAttestations"].to_string();
+        for record in waiver["records"].as_array().unwrap() {
+            assert!(inputs.contains(record.as_str().unwrap()), "{inputs}");
+        }
+        assert_eq!(provenance["predicate"]["waivers"].as_array().unwrap().len(), 1);
+        stage.verify(landed, "1").ok();
+        stage.gate.ask(&["log", "check"]).ok();
+        stage.gate.ask(&["log", "replay", "--all"]).ok();
+
+        // What lands after it is signed, and says so again from there on.
+        stage.propose(8, "8.txt", true);
+        let after = stage.merge(8, Way::Merge);
+        stage.begin().await;
+        let [_, vsa] = statements(&stage, after).await;
+        assert!(
+            vsa["predicate"]["verifiedLevels"]
+                .to_string()
+                .contains("ORG_SOURCE_SIGNED")
+        );
     });
 }
 

@@ -1,8 +1,9 @@
 //! The queue in a real PostgreSQL server of the test's own, as several replicas use it.
 #![cfg(feature = "postgres")]
 
-use super::queue::{conforms, holds_its_lanes};
+use super::queue::{at, closed, conforms, holds_its_lanes, lease};
 use crate::support::{Scratch, free_port, system_account};
+use lychgate::port::Queue;
 use lychgate::store::postgres::PostgresQueue;
 use secrecy::SecretString;
 use std::process::{Child, Stdio};
@@ -128,6 +129,73 @@ fn postgres_keeps_the_promises() {
         one.close().await;
         two.close().await;
     });
+}
+
+#[test]
+fn dead_letters_are_listed_shown_and_replayed_by_the_command() {
+    let server = Server::start();
+    let scratch = Scratch::new();
+    let here = scratch.path("").display().to_string();
+    scratch.write("url", secrecy::ExposeSecret::expose_secret(&server.url()));
+    let config = scratch.write(
+        "bot.toml",
+        format!(
+            "postgres_url_file = \"{here}url\"\nmirrors = \"{here}m\"\nfingerprint_key = \"{here}k\"\n\
+             [[forge]]\nname = \"hub\"\nkind = \"gitlab\"\napi = \"https://example.com/api/v4\"\n\
+             key_file = \"{here}k\"\nwebhook_secret_files = [\"{here}s\"]\n"
+        ),
+    );
+    let queue = |args: &[&str]| {
+        let config = ["--config", config.to_str().unwrap()];
+        scratch.run(crate::support::LYCHGATE, &[&["queue"], args, &config].concat())
+    };
+    assert!(queue(&["list"]).ok().contains("no dead letters"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dies = async |store: &PostgresQueue, number, id: &str| {
+        store.accept(&closed(number, id)).await.unwrap();
+        while let Some(lease) = lease(store, 2000).await {
+            store.postpone_delivery(&lease, at(0), "gone: 404").await.unwrap();
+        }
+    };
+    runtime.block_on(async {
+        let store = PostgresQueue::connect(&server.url()).await.unwrap();
+        dies(&store, 4, "one").await;
+        dies(&store, 5, "two").await;
+        store.close().await;
+    });
+    let listed = queue(&["list"]).ok();
+    assert!(
+        listed.contains("hub/1/change/4  tried 40 times") && listed.contains("gone: 404"),
+        "{listed}"
+    );
+    let letters: serde_json::Value = serde_json::from_str(&queue(&["list", "--format", "json"]).ok()).unwrap();
+    let ids: Vec<&str> = letters
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 2);
+    let shown = queue(&["show", ids[1]]).ok();
+    assert!(
+        shown.contains("change-closed") && shown.contains("hub/1/change/4"),
+        "{shown}"
+    );
+    queue(&["show", "inbox/999999"]).ends_with(2);
+    assert!(queue(&["replay", ids[1]]).ok().contains(ids[1]));
+    queue(&["replay", ids[1]]).ends_with(2);
+    assert!(queue(&["replay", "--all"]).ok().starts_with("1 to be tried again"));
+    runtime.block_on(async {
+        let store = PostgresQueue::connect(&server.url()).await.unwrap();
+        let again = lease(&store, 2000).await.unwrap();
+        assert_eq!((again.work.delivery.as_str(), again.attempts), ("one", 0));
+        store.close().await;
+    });
+    let said = queue(&["list"]);
+    assert!(!format!("{}{}", said.stdout, said.stderr).contains("canary"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What any inbox and outbox must do: the same tests for SQLite and PostgreSQL.
 
+use lychgate::config::Retention;
 use lychgate::forge::{CheckState, Display, ForgeEvent, ForgeRepo};
 use lychgate::port::{Delivery, Depth, Leased, LetterBox, Queue};
 use lychgate::push::{Oid, Timestamp};
@@ -16,7 +17,7 @@ fn repo(id: u64) -> ForgeRepo {
     }
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix(1_800_000_000 + seconds)
 }
 
@@ -29,7 +30,7 @@ fn touched(id: u64, number: u64, delivery: &str) -> Delivery {
     }
 }
 
-fn closed(number: u64, delivery: &str) -> Delivery {
+pub(crate) fn closed(number: u64, delivery: &str) -> Delivery {
     let event = ForgeEvent::ChangeClosed {
         repo: repo(1),
         number,
@@ -57,7 +58,7 @@ fn display(number: u64, evaluation: &str) -> Display {
     }
 }
 
-async fn lease(queue: &impl Queue, now: i64) -> Option<Leased<Delivery>> {
+pub(crate) async fn lease(queue: &impl Queue, now: i64) -> Option<Leased<Delivery>> {
     queue.lease_delivery(at(now), at(now + 100), "me").await.unwrap()
 }
 
@@ -73,6 +74,44 @@ pub(crate) async fn conforms(queue: &impl Queue) {
     leases_are_renewed(queue).await;
     dead_letters(queue).await;
     batches(queue).await;
+    retention(queue).await;
+}
+
+async fn retention(queue: &impl Queue) {
+    const DAY: i64 = 24 * 3600;
+    let came = |n: i64| Delivery {
+        received_at: at(n * 60),
+        ..closed(100, &format!("k{n}"))
+    };
+    for n in 0..10 {
+        queue.accept(&came(n)).await.unwrap();
+        let lease = lease(queue, 9000).await.unwrap();
+        assert!(queue.finish_delivery(&lease, &[]).await.unwrap());
+    }
+    queue.accept(&closed(101, "waits")).await.unwrap();
+    let few = Retention {
+        seconds: 7 * DAY,
+        deliveries: 4,
+    };
+    let forget = async |days, kept: &Retention, most| queue.forget(at(days * DAY), kept, most).await.unwrap();
+    assert_eq!(forget(3, &few, 1000).await, 0, "a forge may deliver them again");
+    assert_eq!(forget(4, &Retention::default(), 1000).await, 0, "neither old nor many");
+    assert_eq!(forget(4, &few, 3).await, 3, "in small steps");
+    while forget(4, &few, 3).await == 3 {}
+    assert!(
+        !queue.accept(&came(6)).await.unwrap(),
+        "one of the newest is still known"
+    );
+    assert!(queue.accept(&came(5)).await.unwrap(), "an old one is not");
+    while forget(9, &Retention::default(), 3).await == 3 {}
+    assert!(queue.accept(&came(6)).await.unwrap(), "too old");
+    assert!(
+        !queue.accept(&closed(101, "waits")).await.unwrap(),
+        "what is not done is never forgotten"
+    );
+    while let Some(rest) = lease(queue, 9000).await {
+        assert!(queue.finish_delivery(&rest, &[]).await.unwrap());
+    }
 }
 
 async fn leases_are_renewed(queue: &impl Queue) {

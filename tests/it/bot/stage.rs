@@ -1,6 +1,6 @@
 //! A forge in this process, a repository that it serves, and a bot that looks at both.
 
-use crate::support::{Gate, Signing, WorkTree, free_port};
+use crate::support::{Gate, Scratch, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
 use lychgate::config::{BotConfig, Settings};
@@ -53,12 +53,22 @@ pub(crate) fn run_kept(test: impl AsyncFnOnce(Stage)) {
 
 /// Runs a test on a stage with this configuration.
 pub(crate) fn run_on(config: impl FnOnce(&Gate) -> Configured, test: impl AsyncFnOnce(Stage)) {
+    run_in(Gate::new(), config, test);
+}
+
+/// As [`run_kept`], where all repositories are of SHA-256.
+pub(crate) fn run_sha256(test: impl AsyncFnOnce(Stage)) {
+    let kept = |gate: &Gate| configured(gate, &format!("gate = \"{}\"\n", gate.bare.display()));
+    run_in(Gate::of(Scratch::of_format("sha256")), kept, test);
+}
+
+fn run_in(gate: Gate, config: impl FnOnce(&Gate) -> Configured, test: impl AsyncFnOnce(Stage)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let stage = Stage::new(config).await;
+        let stage = Stage::new(gate, config).await;
         test(stage).await;
     });
 }
@@ -93,9 +103,10 @@ pub(crate) fn repo() -> ForgeRepo {
     }
 }
 
-#[derive(Default)]
 struct State {
     changes: BTreeMap<u64, Change>,
+    /// The repository as it is now.
+    place: ForgeRepo,
     shown: Vec<Display>,
     permissions: BTreeMap<String, Permission>,
     url: String,
@@ -104,6 +115,41 @@ struct State {
     landed: Vec<LandedChange>,
     missing: Vec<String>,
     sarif: Vec<(String, Oid, String)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            place: repo(),
+            changes: BTreeMap::new(),
+            shown: Vec::new(),
+            permissions: BTreeMap::new(),
+            url: String::new(),
+            broken: false,
+            protection: Protection::default(),
+            landed: Vec::new(),
+            missing: Vec::new(),
+            sarif: Vec::new(),
+        }
+    }
+}
+
+impl State {
+    /// An installation that lost the repository sees nothing of it.
+    fn sees(&self, repo: &ForgeRepo) -> Result<(), ForgeError> {
+        let lost = repo.installation.is_some() && repo.installation != self.place.installation;
+        match lost {
+            true => Err(none("not-found")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn none(code: &'static str) -> ForgeError {
+    ForgeError::Refused {
+        code,
+        why: "404".into(),
+    }
 }
 
 /// A forge that remembers what it was told to show.
@@ -147,7 +193,16 @@ impl FakeForge {
         self.state.lock().unwrap().changes.get_mut(&number).unwrap().open = false;
     }
 
-    /// Another repository is served.
+    /// The repository is another place, or another repository, from now on.
+    pub(crate) fn place(&self, repo: &ForgeRepo) {
+        let mut state = self.state.lock().unwrap();
+        for change in state.changes.values_mut() {
+            change.repo = repo.clone();
+        }
+        state.place = repo.clone();
+    }
+
+    /// The repository is served elsewhere.
     pub(crate) fn serve(&self, url: &str) {
         self.state.lock().unwrap().url = url.to_owned();
     }
@@ -201,13 +256,19 @@ impl FakeForge {
 }
 
 impl Forge for FakeForge {
-    async fn change(&self, _: &ForgeRepo, number: u64) -> Result<Change, ForgeError> {
-        let gone = || ForgeError::Refused {
-            code: "gone",
-            why: "404".into(),
-        };
-        self.answer(|state| state.changes.get(&number).cloned())?
-            .ok_or_else(gone)
+    async fn change(&self, repo: &ForgeRepo, number: u64) -> Result<Change, ForgeError> {
+        self.answer(|state| {
+            state.sees(repo)?;
+            let change = state.changes.get(&number).cloned();
+            change.ok_or_else(|| none("gone"))
+        })?
+    }
+
+    async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        self.answer(|state| match state.place.id == repo.id {
+            true => Ok(state.place.clone()),
+            false => Err(none("gone")),
+        })?
     }
 
     async fn open_changes(&self, _: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
@@ -215,7 +276,7 @@ impl Forge for FakeForge {
     }
 
     async fn repositories(&self) -> Result<Vec<ForgeRepo>, ForgeError> {
-        self.answer(|_| vec![repo()])
+        self.answer(|state| vec![state.place.clone()])
     }
 
     async fn permission(&self, _: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
@@ -240,13 +301,17 @@ impl Forge for FakeForge {
 
     async fn show(&self, display: &Display) -> Result<bool, ForgeError> {
         self.answer(|state| {
+            state.sees(&display.repo)?;
+            if state.place.id != display.repo.id {
+                return Err(none("gone"));
+            }
             let number = display.number.unwrap_or_default();
             if state
                 .changes
                 .get(&number)
                 .is_some_and(|change| change.head_oid != display.head)
             {
-                return false;
+                return Ok(false);
             }
             // Absolute: what is shown last is not shown again.
             let mut known = state.shown.iter().rev();
@@ -255,8 +320,8 @@ impl Forge for FakeForge {
             if !last.is_some_and(same) {
                 state.shown.push(display.clone());
             }
-            true
-        })
+            Ok(true)
+        })?
     }
 
     async fn reply(&self, _: &ForgeRepo, _: u64, _: &str, _: &str) -> Result<(), ForgeError> {
@@ -320,8 +385,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    async fn new(config: impl FnOnce(&Gate) -> Configured) -> Self {
-        let gate = Gate::new();
+    async fn new(gate: Gate, config: impl FnOnce(&Gate) -> Configured) -> Self {
         let served = gate.scratch.path("forge.git");
         gate.scratch
             .run("git", &["init", "-q", "--bare", "-b", "main", served.to_str().unwrap()])
@@ -376,7 +440,8 @@ impl Stage {
     }
 
     pub(crate) fn tree(&self) -> WorkTree<'_> {
-        let url = self.forge.state.lock().unwrap().url.clone();
+        // Behind whatever it serves by.
+        let url = format!("file://{}", self.gate.scratch.path("forge.git").display());
         let work = self.gate.work_tree(&url, &[]);
         work.git(&["fetch", "-q", "origin", "+refs/*:refs/remotes/all/*"]).ok();
         work
@@ -410,7 +475,7 @@ impl Stage {
     pub(crate) fn propose_head(&self, number: u64, head: Oid) {
         let base: Oid = self.base.parse().unwrap();
         let change = Change {
-            repo: repo(),
+            repo: self.forge.state.lock().unwrap().place.clone(),
             number,
             open: true,
             base: "refs/heads/main".parse().unwrap(),
@@ -586,6 +651,7 @@ async fn bot<F: Forge>(
         outgoing: Notify::new(),
         owner: "test".into(),
         idle: Duration::from_millis(20),
+        kept: config.kept,
     }
 }
 

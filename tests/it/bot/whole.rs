@@ -47,6 +47,10 @@ impl Forge for Served {
         })
     }
 
+    async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
+        self.hub.whereabouts(repo).await
+    }
+
     async fn show(&self, display: &Display) -> Result<bool, ForgeError> {
         self.hub.show(display).await
     }

@@ -159,6 +159,10 @@ impl Brain for ForgejoBrain {
                 let old = json!({ "id": 9002, "full_name": "acme/old", "archived": true });
                 self.listed(seen, &[repo, old])
             }
+            ["repos", "acme", "widget"] if !self.canned.contains_key("") => Reply::new(
+                200,
+                json!({ "id": 9001, "full_name": "acme/widget", "archived": false }),
+            ),
             ["repos", "acme", "widget", rest @ ..] => self.repo(seen, rest),
             _ => Reply::refuse(404, "not found"),
         }

@@ -167,6 +167,7 @@ impl GitHubBrain {
     fn repo(&mut self, seen: &Seen, parts: &[&str]) -> Reply {
         let number = |text: &str| text.parse::<u64>().unwrap_or_default();
         match (seen.method.as_str(), parts) {
+            ("GET", []) => Reply::new(200, self.like("repository", self.repository())),
             ("GET", ["pulls"]) => {
                 let base = json!({ "ref": "release/1.0", "sha": "a".repeat(40), "repo": self.repository() });
                 let listed = |(n, head): (&u64, &String)| {

@@ -1,10 +1,10 @@
 //! GitHub: shown once, whatever is lost on the way.
 
 use super::{all_signed, bodies, display, github, hasty, head, hub_at, later, other_head, refused, repo, wait};
-use crate::fake_forge::github::REPO;
+use crate::fake_forge::github::{INSTALLATION, REPO, REPO_ID};
 use crate::fake_forge::{Reply, Trouble};
 use axum::http::Method;
-use lychgate::forge::{CheckState, Permission};
+use lychgate::forge::{CheckState, ForgeRepo, Permission};
 use lychgate::forges::github::action;
 use lychgate::port::Forge;
 use lychgate::push::Timestamp;
@@ -311,6 +311,40 @@ fn a_renamed_repository_is_followed() {
     });
     assert_eq!(bodies(&fake).len(), 1);
     all_signed(&fake);
+}
+
+#[test]
+fn a_repository_is_found_where_it_is_and_another_one_under_its_name_is_not_taken_for_it() {
+    let fake = github();
+    fake.brain.lock().unwrap().old_name = Some("acme/gadget".to_owned());
+    let told = |name: &str, id, installation| ForgeRepo {
+        full_name: name.to_owned(),
+        id,
+        installation,
+        ..repo()
+    };
+    wait(async {
+        let hub = hub_at(&fake.url, hasty());
+        let renamed = told("acme/gadget", REPO_ID, Some(INSTALLATION));
+        assert_eq!(hub.whereabouts(&renamed).await.unwrap(), repo());
+        // The installation of before the transfer is gone.
+        fake.order(
+            Method::POST,
+            "/app/installations/1/",
+            Trouble::Refuse(Reply::refuse(404, "no")),
+        );
+        let transferred = told("acme/gadget", REPO_ID, Some(1));
+        assert_eq!(hub.whereabouts(&transferred).await.unwrap(), repo());
+
+        let anew = told(REPO, REPO_ID + 1, Some(INSTALLATION));
+        assert_eq!(refused(hub.whereabouts(&anew).await).0, "gone");
+        let mut display = display(CheckState::Failure, 1);
+        display.repo = anew;
+        assert_eq!(refused(hub.show(&display).await).0, "gone");
+        display.number = None;
+        assert_eq!(refused(hub.show(&display).await).0, "gone");
+    });
+    assert!(fake.writes().is_empty(), "{:?}", fake.writes());
 }
 
 #[test]

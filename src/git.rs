@@ -9,9 +9,10 @@
 //! and ref store directly, without Git's configuration cascade, since the hook
 //! starts within milliseconds.
 //!
-//! The way of one inspection: `traverse` (all of the quarantine, once) → `walk`
-//! (which commits are new) → `reused` and `introduced` (what of the main store
-//! comes with them) → `place` (path and commit of each hit).
+//! The way of one inspection: `traverse` (all of the quarantine, once); beside it,
+//! as soon as the commits are there (`gathered`), `walk` (which of them are new) →
+//! `reused` and `introduced` (what of the main store comes with them) → `place`
+//! (path and commit of each hit).
 
 mod bases;
 mod body;
@@ -19,6 +20,7 @@ mod deadline;
 mod delta;
 mod descend;
 mod family;
+mod gathered;
 mod inspect;
 mod introduced;
 mod locate;

@@ -31,7 +31,8 @@ pub fn commit_head(data: &[u8]) -> CommitHead {
     let Some((tree, mut rest)) = oid_line(data, b"tree ") else {
         return CommitHead::default();
     };
-    let mut parents = Vec::new();
+    // Most have one; a vector that grows takes room for four.
+    let mut parents = Vec::with_capacity(1);
     while let Some((parent, after)) = oid_line(rest, b"parent ") {
         if after.is_empty() {
             break;

@@ -129,6 +129,7 @@ impl<'m> Queue<'m> {
 /// * `threads`: at least 1.
 pub(super) fn descend<V: ObjectVisitor>(pass: &Pass<'_, V>, pack: &Pack, threads: usize) -> Result<bool, Outage> {
     let family = Family::of(pack).map_err(|why| pack_unreadable(pack, &why))?;
+    pass.expect(family.commits());
     let meter = AtomicU64::new(0);
     let queue = Queue::new(threads);
     let done = AtomicUsize::new(0);

@@ -36,6 +36,8 @@ pub(super) struct Family {
     made: Vec<u32>,
     /// Those that are made from none.
     pub(super) roots: Vec<u32>,
+    /// Those of the roots that are commits.
+    commits: Vec<u32>,
 }
 
 impl Family {
@@ -55,6 +57,7 @@ impl Family {
             first: vec![0; order.len() + 1],
             made: Vec::new(),
             roots: Vec::new(),
+            commits: Vec::new(),
         };
         let bases = family.bases(pack)?;
         family.arrange(&bases);
@@ -62,7 +65,7 @@ impl Family {
     }
 
     /// The entry that each one is made from, or [`NONE`].
-    fn bases(&self, pack: &Pack) -> Result<Vec<u32>, String> {
+    fn bases(&mut self, pack: &Pack) -> Result<Vec<u32>, String> {
         let mut bases = Vec::with_capacity(self.offsets.len());
         let (mut part, mut from) = (Vec::new(), 0);
         for at in 0..self.offsets.len() as u32 {
@@ -73,7 +76,11 @@ impl Family {
                 self.fill(offset..self.end.min(offset + AT_ONCE), &mut part)?;
             }
             let head = &part[(offset - from) as usize..(end - from) as usize];
-            bases.push(self.base(pack, &self.header(at, head)?)?);
+            let entry = self.header(at, head)?;
+            bases.push(self.base(pack, &entry)?);
+            if entry.header == Header::Commit {
+                self.commits.push(at);
+            }
         }
         Ok(bases)
     }
@@ -116,6 +123,16 @@ impl Family {
 
     pub(super) fn len(&self) -> usize {
         self.offsets.len()
+    }
+
+    /// How many entries are commits.
+    pub(super) fn commits(&self) -> usize {
+        let (mut waiting, mut count) = (self.commits.clone(), 0);
+        while let Some(at) = waiting.pop() {
+            waiting.extend(self.made_from(at));
+            count += 1;
+        }
+        count
     }
 
     /// The entries that are made from one.

@@ -3,12 +3,13 @@
 use super::MAX_OBJECT_BYTES;
 use super::body::CommitHead;
 use super::deadline::Deadline;
+use super::gathered::{Brought, Gathered};
 use super::introduced::Introduced;
 use super::place;
 use super::quarantine::Read;
 use super::reused::{self, Outside};
 use super::store::{Store, Target, oid_of};
-use super::traverse::{Brought, Found, NOBODY, Older, Traversed, traverse};
+use super::traverse::{FEW, Found, NOBODY, Older, Traversed, traverse};
 use super::walk::{NewCommits, Walk};
 use crate::config::Bounds;
 use crate::facts::{Ancestry, Fact};
@@ -59,18 +60,30 @@ pub(super) fn inspect<V: ObjectVisitor>(
         return Ok(refused(updates));
     }
     let appended = reused::appended(store, &deadline)?;
-    let mut traversed = match &store.quarantine {
-        Some(q) => {
-            let older = Older::Appended(&appended);
-            traverse(q, visitor, limits.object_bytes, bounds.threads, older, &deadline)?
+    let gathered = Gathered::default();
+    let (own, older) = (store.quarantine.as_ref(), Older::Appended(&appended));
+    let limit = (limits.object_bytes, bounds.threads);
+    let look = || match own {
+        Some(own) => traverse(own, visitor, limit, older, &gathered, &deadline),
+        None => {
+            drop(gathered.ending());
+            Ok(Traversed::default())
         }
-        None => Traversed::default(),
     };
-    let mut noted = Noted::new();
-    let mut walk = Walk::new(store, &traversed.commits, bounds.commits, &deadline);
-    let (reached, union) = reach_all(store, &mut walk, updates.iter().zip(known), bounds.commits, &mut noted)?;
-    let ordered = walk.order(&union)?;
-    let fresh = fresh(store, &traversed.commits, &ordered)?;
+    let walk = || walked(store, gathered.wait(), updates, known, bounds.commits, &deadline);
+    let (traversed, walked) = match brought > u64::from(FEW) {
+        true => both(look, walk),
+        false => (look(), walk()),
+    };
+    // What broke the first broke the other too.
+    let mut traversed = traversed?;
+    let Walked {
+        commits,
+        reached,
+        ordered,
+        fresh,
+        mut noted,
+    } = walked?;
 
     let held = excuse(store, &mut traversed, &appended);
     let outside = outside(store, &mut traversed, &appended, &ordered, &fresh, &deadline)?;
@@ -85,7 +98,7 @@ pub(super) fn inspect<V: ObjectVisitor>(
     let index: HashMap<Oid, u32> = (0..).zip(&ordered).map(|(at, (oid, _))| (*oid, at)).collect();
     let updates = reached.into_iter().map(|r| inspected(store, r, &index));
     let updates = updates.collect::<Result<_, _>>()?;
-    let commits = collect(store, traversed.commits, ordered, &fresh, &mut noted)?;
+    let commits = collect(store, commits, ordered, &fresh, &mut noted)?;
     noted.sort();
     noted.dedup();
     Ok(Inspected {
@@ -95,6 +108,52 @@ pub(super) fn inspect<V: ObjectVisitor>(
         objects,
         bytes,
         bounds: noted,
+    })
+}
+
+/// Does the first on another thread, the second on this one.
+fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join();
+        (first.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
+    })
+}
+
+/// What the walk over the commits gave.
+struct Walked {
+    commits: HashMap<Oid, Brought>,
+    reached: Vec<Reached>,
+    /// The new commits, parents first.
+    ordered: Vec<(Oid, CommitHead)>,
+    fresh: HashSet<Oid>,
+    noted: Noted,
+}
+
+/// Which commits become newly reachable.
+///
+/// * `commits`: those that the push brought.
+/// * `limit`: the most that may become newly reachable.
+fn walked(
+    store: &Store,
+    commits: HashMap<Oid, Brought>,
+    updates: &[RefUpdate],
+    known: &[Vec<Oid>],
+    limit: u64,
+    deadline: &Deadline,
+) -> Result<Walked, Outage> {
+    let mut noted = Noted::new();
+    let mut walk = Walk::new(store, &commits, limit, deadline);
+    let (reached, union) = reach_all(store, &mut walk, updates.iter().zip(known), limit, &mut noted)?;
+    let ordered = walk.order(&union)?;
+    let fresh = fresh(store, &commits, &ordered)?;
+    Ok(Walked {
+        commits,
+        reached,
+        ordered,
+        fresh,
+        noted,
     })
 }
 
@@ -131,17 +190,18 @@ pub(super) fn survey<V: ObjectVisitor>(
     let deadline = Deadline::after(bounds.seconds);
     let limits = Limits::of(bounds);
     let none = HashSet::new();
+    let gathered = Gathered::default();
+    let limit = (limits.object_bytes, bounds.threads);
     let mut traversed = match &store.quarantine {
-        Some(own) => traverse(own, visitor, limits.object_bytes, bounds.threads, Older::All, &deadline)?,
+        Some(own) => traverse(own, visitor, limit, Older::All, &gathered, &deadline)?,
         None => Traversed::default(),
     };
+    drop(gathered.ending());
     // Nobody asks for the commits' text: of a long history it is as large as all else together.
-    traversed
-        .commits
-        .values_mut()
-        .for_each(|commit| commit.data = Vec::new());
-    let all: HashSet<Oid> = traversed.commits.keys().copied().collect();
-    let ordered = Walk::new(store, &traversed.commits, bounds.commits, &deadline).order(&all)?;
+    let mut commits = gathered.wait();
+    commits.values_mut().for_each(|commit| commit.data = Vec::new());
+    let all: HashSet<Oid> = commits.keys().copied().collect();
+    let ordered = Walk::new(store, &commits, bounds.commits, &deadline).order(&all)?;
     let outside = outside(store, &mut traversed, &none, &ordered, &all, &deadline)?;
     let seen = (traversed.objects, traversed.bytes);
     let mut introduced = Introduced::new(store, visitor, limits, &deadline, seen);

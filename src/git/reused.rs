@@ -10,7 +10,7 @@
 use super::MAX_OBJECT_BYTES;
 use super::body::{EntryKind, tree_entries};
 use super::deadline::Deadline;
-use super::quarantine::{Quarantine, Read};
+use super::quarantine::{Quarantine, Read, Reader};
 use super::store::{Store, oid_from, oid_of};
 use super::traverse::NOBODY;
 use crate::port::Outage;
@@ -63,12 +63,12 @@ impl Outside {
         appended: &HashSet<u32>,
         holders: &[u32],
     ) -> Result<(), Outage> {
-        let mut data = Vec::new();
+        let (mut data, mut reader) = (Vec::new(), Reader::default());
         for &at in appended {
             if holders.get(at as usize).is_none_or(|&holder| holder == NOBODY) {
                 continue;
             }
-            if let Read::Done(Kind::Tree) = quarantine.read(at, MAX_OBJECT_BYTES as u64, &mut data)? {
+            if let Read::Done(Kind::Tree) = quarantine.read_next(at, &mut data, &mut reader)? {
                 let entries = tree_entries(&data, quarantine.id(at).as_bytes().len());
                 let ours = entries.filter(|e| e.kind != EntryKind::Submodule && quarantine.position(e.id).is_none());
                 for entry in ours {

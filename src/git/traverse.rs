@@ -5,9 +5,10 @@
 //! reported, commits kept, and the reverse map from an object to one tree or
 //! commit that holds it. Out of scope: what is reachable (`walk`).
 
-use super::body::{CommitHead, EntryKind, TreeEntry, commit_head, tree_entries};
+use super::body::{EntryKind, TreeEntry, commit_head, tree_entries};
 use super::deadline::Deadline;
 use super::descend::descend;
+use super::gathered::Gathered;
 use super::quarantine::{Pack, Quarantine, Read};
 use super::store::{kind_of, oid_from, oid_of};
 use super::{outage, printable};
@@ -15,26 +16,18 @@ use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
 use gix::odb::pack::cache::Never;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// Up to this many objects, starting threads costs more than it saves.
-const FEW: u32 = 256;
+pub(super) const FEW: u32 = 256;
 
 /// The hits in one object: its position, its kind, and the hits in visitor order.
 pub(super) type Found<H> = (u32, Kind, Vec<H>);
 
-/// A commit of the quarantine.
-pub(super) struct Brought {
-    pub(super) head: CommitHead,
-    pub(super) data: Vec<u8>,
-}
-
 /// What the pass learned.
 pub(super) struct Traversed<H> {
-    /// The commits; one that is too large is here without content.
-    pub(super) commits: HashMap<Oid, Brought>,
     /// Hits, sorted by position.
     pub(super) hits: Vec<Found<H>>,
     /// Positions of objects beyond the size limit.
@@ -54,7 +47,6 @@ pub(super) const NOBODY: u32 = u32::MAX;
 impl<H> Default for Traversed<H> {
     fn default() -> Self {
         Self {
-            commits: HashMap::new(),
             hits: Vec::new(),
             too_large: Vec::new(),
             holders: Vec::new(),
@@ -110,18 +102,19 @@ impl<V: ObjectVisitor> Drop for Outsiders<'_, '_, V> {
 
 /// Visits all objects of the quarantine.
 ///
-/// * `limit`: bytes of the largest object that is read.
-/// * `threads`: 0 = one per core.
+/// * `limit`: bytes of the largest object that is read; `threads`: 0 = one per core.
 /// * `older`: which objects were in the store before.
+/// * `gathered`: where the commits go.
 pub(super) fn traverse<V: ObjectVisitor>(
     quarantine: &Quarantine,
     visitor: &V,
-    limit: u64,
-    threads: usize,
+    (limit, threads): (u64, usize),
     older: Older<'_>,
+    gathered: &Gathered,
     deadline: &Deadline,
 ) -> Result<Traversed<V::Hit>, Outage> {
-    let pass = Pass::new(quarantine, visitor, limit, older, deadline);
+    let _ending = gathered.ending();
+    let pass = Pass::new(quarantine, visitor, limit, older, gathered, deadline);
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
@@ -153,7 +146,7 @@ pub(super) struct Pass<'a, V: ObjectVisitor> {
     pub(super) deadline: &'a Deadline,
     seen: Vec<AtomicU8>,
     holders: Vec<AtomicU32>,
-    commits: Mutex<Vec<(Oid, Vec<u8>)>>,
+    gathered: &'a Gathered,
     hits: Mutex<Vec<Found<V::Hit>>>,
     too_large: Mutex<Vec<(u32, Kind)>>,
     outside: Mutex<HashSet<Oid>>,
@@ -170,7 +163,14 @@ fn owned<T>(mutex: Mutex<T>) -> T {
 }
 
 impl<'a, V: ObjectVisitor> Pass<'a, V> {
-    fn new(quarantine: &'a Quarantine, visitor: &'a V, limit: u64, older: Older<'a>, deadline: &'a Deadline) -> Self {
+    fn new(
+        quarantine: &'a Quarantine,
+        visitor: &'a V,
+        limit: u64,
+        older: Older<'a>,
+        gathered: &'a Gathered,
+        deadline: &'a Deadline,
+    ) -> Self {
         let len = quarantine.len() as usize;
         Self {
             quarantine,
@@ -180,7 +180,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
             deadline,
             seen: std::iter::repeat_with(AtomicU8::default).take(len).collect(),
             holders: std::iter::repeat_with(|| AtomicU32::new(NOBODY)).take(len).collect(),
-            commits: Mutex::default(),
+            gathered,
             hits: Mutex::default(),
             too_large: Mutex::default(),
             outside: Mutex::default(),
@@ -240,6 +240,13 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         })
     }
 
+    /// Says how many commits a pack has; worth something if it is all of the quarantine.
+    pub(super) fn expect(&self, commits: usize) {
+        if let ([_], true) = (&self.quarantine.packs[..], self.quarantine.loose_positions().is_empty()) {
+            self.gathered.expect(commits);
+        }
+    }
+
     /// Counts an object; `false` if it has been, here or at another place of the quarantine.
     pub(super) fn claim(&self, at: u32, len: usize) -> bool {
         let id = self.quarantine.id(at).as_bytes();
@@ -291,7 +298,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
                 if let Some(tree) = commit_head(data).tree {
                     self.note_holder(tree.as_bytes(), at, outsiders);
                 }
-                locked(&self.commits).push((oid_of(id), data.to_vec()));
+                self.gathered.add(oid_of(id), data.to_vec());
             }
             Kind::Blob | Kind::Tag => {}
         }
@@ -326,7 +333,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         }
         locked(&self.too_large).push((at, kind));
         if kind == Kind::Commit {
-            locked(&self.commits).push((oid_of(id), Vec::new()));
+            self.gathered.add(oid_of(id), Vec::new());
         }
     }
 
@@ -335,12 +342,7 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
         hits.sort_by_key(|hit| hit.0);
         let mut too_large = owned(self.too_large);
         too_large.sort_by_key(|large| large.0);
-        let commits = owned(self.commits).into_iter().map(|(oid, data)| {
-            let head = commit_head(&data);
-            (oid, Brought { head, data })
-        });
         Traversed {
-            commits: commits.collect(),
             hits,
             too_large,
             outside: owned(self.outside),

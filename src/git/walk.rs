@@ -11,8 +11,8 @@
 
 use super::body::CommitHead;
 use super::deadline::Deadline;
+use super::gathered::Brought;
 use super::store::Store;
-use super::traverse::Brought;
 use crate::facts::Ancestry;
 use crate::port::Outage;
 use crate::push::Oid;

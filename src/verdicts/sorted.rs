@@ -109,7 +109,11 @@ mod tests {
     /// Tags as a keyed hash makes them.
     fn spread(count: u64) -> Vec<Tag> {
         let mut tags: Vec<Tag> = (1..=count)
-            .map(|i| (u128::from(i) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes())
+            .map(|i| {
+                u128::from(i)
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+                    .to_be_bytes()
+            })
             .collect();
         tags.sort_unstable();
         tags
@@ -131,6 +135,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn what_is_found_is_there(bytes in prop::collection::vec(0..4u8, 0..40_000), tag in prop::array::uniform16(0..4u8)) {
             let there = bytes.as_chunks::<TAG>().0.contains(&tag);

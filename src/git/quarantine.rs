@@ -5,16 +5,18 @@
 //! objects by id; an object that is there twice has its first position. Out of
 //! scope: visiting all of them (`traverse`).
 
+use super::entry::PackFile;
 use super::{MAX_OBJECT_BYTES, object_unreadable, outage, printable};
 use crate::port::Outage;
 use gix::objs::Kind;
-use gix::odb::pack::{Bundle, cache::Never};
+use gix::odb::pack::Bundle;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 
 /// A pack and the position of its first object.
 pub(super) struct Pack {
     pub(super) bundle: Bundle,
+    pub(super) file: PackFile,
     pub(super) first: u32,
 }
 
@@ -48,9 +50,9 @@ impl Quarantine {
         let mut packs = Vec::new();
         let mut first = 0u32;
         for path in pack_paths(dir)? {
-            let bundle = open_bundle(&path, hash)?;
+            let (bundle, file) = open_bundle(&path, hash)?;
             let count = bundle.index.num_objects();
-            packs.push(Pack { bundle, first });
+            packs.push(Pack { bundle, file, first });
             first = first.checked_add(count).ok_or_else(|| too_many(dir))?;
         }
         let loose = loose_ids(dir, hash)?;
@@ -119,9 +121,7 @@ impl Quarantine {
         if at >= self.loose_first {
             return self.read_loose(at, limit, buf);
         }
-        let mut inflate = gix::zlib::Inflate::default();
-        let pack = self.pack_of(at);
-        self.read_packed(pack, at, limit, buf, &mut inflate)
+        self.read_packed(self.pack_of(at), at, limit, buf)
     }
 
     fn read_loose(&self, at: u32, limit: u64, buf: &mut Vec<u8>) -> Result<Read, Outage> {
@@ -137,38 +137,10 @@ impl Quarantine {
         }
     }
 
-    pub(super) fn read_packed(
-        &self,
-        pack: &Pack,
-        at: u32,
-        limit: u64,
-        buf: &mut Vec<u8>,
-        inflate: &mut gix::zlib::Inflate,
-    ) -> Result<Read, Outage> {
-        use gix::odb::pack::data::decode::header::ResolvedBase;
-        let failed = |why: &dyn std::fmt::Display| object_unreadable(pack.bundle.pack.path(), self.id(at), why);
-        let (index, data) = (&pack.bundle.index, &pack.bundle.pack);
-        let entry = data
-            .entry(index.pack_offset_at_index(at - pack.first))
-            .map_err(|e| failed(&e))?;
-        let base = |id: &gix::oid| -> gix::Result<Option<ResolvedBase>> {
-            let found = index
-                .lookup(id)
-                .map(|rank| data.entry(index.pack_offset_at_index(rank)));
-            found.transpose().map(|entry| entry.map(ResolvedBase::InPack))
-        };
-        let header = data.decode_header(entry, inflate, &base).map_err(|e| failed(&e))?;
-        if header.object_size > limit {
-            return Ok(Read::TooLarge(header.kind));
-        }
-        match pack
-            .bundle
-            .get_object_by_index(at - pack.first, buf, inflate, &mut Never)
-        {
-            Ok((object, _)) => Ok(Read::Done(object.kind)),
-            Err(e) if e.is_resource_exhausted() => Ok(Read::TooLarge(header.kind)),
-            Err(e) => Err(failed(&e)),
-        }
+    fn read_packed(&self, pack: &Pack, at: u32, limit: u64, buf: &mut Vec<u8>) -> Result<Read, Outage> {
+        let offset = pack.bundle.index.pack_offset_at_index(at - pack.first);
+        let read = pack.file.object(&pack.bundle, offset, limit, buf);
+        read.map_err(|why| object_unreadable(pack.bundle.pack.path(), self.id(at), &why))
     }
 }
 
@@ -181,7 +153,7 @@ fn too_many(dir: &Path) -> Outage {
     )
 }
 
-fn open_bundle(path: &Path, hash: gix::hash::Kind) -> Result<Bundle, Outage> {
+pub(super) fn open_bundle(path: &Path, hash: gix::hash::Kind) -> Result<(Bundle, PackFile), Outage> {
     let failed = |why: String| {
         outage(
             "pack-unreadable",
@@ -190,18 +162,18 @@ fn open_bundle(path: &Path, hash: gix::hash::Kind) -> Result<Bundle, Outage> {
             "push again; if it stays, check the disk",
         )
     };
-    let mut bundle = Bundle::at(path, hash).map_err(|e| failed(e.to_string()))?;
+    let bundle = Bundle::at(path, hash).map_err(|e| failed(e.to_string()))?;
     // Cheap, and tells a cut pack; the hash itself Git has just computed.
     if bundle.index.num_objects() != bundle.pack.num_objects() || bundle.index.pack_checksum() != bundle.pack.checksum()
     {
         return Err(failed("its index belongs to another pack, or it is cut off".into()));
     }
-    bundle.pack = bundle.pack.with_alloc_limit_bytes(Some(MAX_OBJECT_BYTES));
-    Ok(bundle)
+    let file = PackFile::of(&bundle).map_err(|e| failed(e.to_string()))?;
+    Ok((bundle, file))
 }
 
 /// The packs of a quarantine by file name. A missing index fails when the pack is opened.
-fn pack_paths(dir: &Path) -> Result<Vec<PathBuf>, Outage> {
+pub(super) fn pack_paths(dir: &Path) -> Result<Vec<PathBuf>, Outage> {
     let mut paths = Vec::new();
     for entry in read_dir(&dir.join("pack"))? {
         if entry.extension().is_some_and(|e| e == "pack") {

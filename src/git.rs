@@ -16,9 +16,11 @@
 
 mod bases;
 mod body;
+mod chain;
 mod deadline;
 mod delta;
 mod descend;
+mod entry;
 mod family;
 mod gathered;
 mod inspect;
@@ -93,6 +95,16 @@ impl Gate {
     /// `object-missing`, `object-unreadable`, `pack-unreadable`, `deadline-passed`.
     pub fn survey<V: ObjectVisitor>(&self, bounds: &Bounds, visitor: &V) -> Result<Introduced<V::Hit>, Outage> {
         inspect::survey(&self.store, bounds, visitor)
+    }
+
+    /// The commits that are reachable from `tips` and not from `known`, parents before children; tags are peeled.
+    ///
+    /// If commits' dates lie there may be more, never fewer.
+    ///
+    /// # Errors
+    /// `object-missing`, `object-unreadable`.
+    pub fn between(&self, tips: &[Oid], known: &[Oid]) -> Result<Vec<Oid>, Outage> {
+        inspect::between(&self.store, tips, known)
     }
 
     /// How many objects an inspection will visit at least.

@@ -1,7 +1,8 @@
 //! `lychgate scan`: secrets in files, folders, standard input and Git repositories.
 //!
 //! In scope: the arguments, which source each path is, and where reports go.
-//! `files` reads files and folders, `repository` what Git holds, `setup` rules
+//! `files` reads files and folders, a large one with the help of all threads
+//! (`crew`), `repository` what Git holds, `setup` rules
 //! and keys, `accept` baselines, `audit` asks a person.
 //!
 //! Bounds: files above 16 MiB are read in pieces, archives from there to
@@ -11,6 +12,7 @@
 
 mod accept;
 mod audit;
+mod crew;
 mod files;
 mod known;
 mod progress;

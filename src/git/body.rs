@@ -127,10 +127,22 @@ pub fn tree_entries(data: &[u8], id_len: usize) -> TreeEntries<'_> {
     TreeEntries { rest: data, id_len }
 }
 
-impl TreeEntries<'_> {
+impl<'a> TreeEntries<'a> {
     /// Whether every byte so far belonged to an entry and none is left.
     pub fn is_complete(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// The bytes after the last entry so far.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Goes on behind an entry if it comes next, byte for byte; whether it did.
+    pub(super) fn skip(&mut self, entry: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(entry);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
     }
 
     /// Bytes after the last entry so far.

@@ -176,7 +176,7 @@ pub(super) fn descend<V: ObjectVisitor>(pass: &Pass<'_, V>, pack: &Pack, threads
 struct Worker<'w, 'a, 'm, V: ObjectVisitor> {
     pass: &'w Pass<'a, V>,
     pack: &'w Pack,
-    family: &'w Family,
+    family: &'w Family<'w>,
     queue: &'w Queue<'m>,
     meter: &'m AtomicU64,
     outsiders: Outsiders<'w, 'a, V>,
@@ -260,7 +260,9 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
         if self.pass.claim(at, node.rope.len()) {
             match (kind, from.filter(|(base, _)| base.plain)) {
                 (Kind::Blob, _) if self.pass.known(at, node.rope.len()) => node.plain = true,
-                (Kind::Blob, Some((base, kept))) if self.clean(&node.rope, base, kept) => {
+                (Kind::Blob, Some((base, kept)))
+                    if clean(self.pass.visitor, &node.rope, base.rope.len(), kept, &mut self.text) =>
+                {
                     self.pass.passed(at, node.rope.len());
                     node.plain = true;
                 }
@@ -269,24 +271,6 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
             }
         }
         Base::Node(Arc::new(node))
-    }
-
-    /// Whether the changed parts of a blob have nothing in them.
-    fn clean(&mut self, rope: &Rope<'m>, base: &Node<'m>, kept: &[Kept]) -> bool {
-        let changed = delta::changed(kept, base.rope.len(), rope.len());
-        let visitor = self.pass.visitor;
-        let Some(parts) = rope.lines_around(&changed, visitor.margin()) else {
-            return false;
-        };
-        parts.into_iter().all(|part| {
-            self.text.clear();
-            rope.read(part.clone(), &mut self.text);
-            visitor.clean_part(Part {
-                bytes: &self.text,
-                first: part.start == 0,
-                last: part.end == rope.len(),
-            })
-        })
     }
 
     /// Shows an object to the visitor as a whole; whether it is plain.
@@ -325,8 +309,31 @@ impl<'m, V: ObjectVisitor> Worker<'_, '_, 'm, V> {
     }
 }
 
+/// Whether the changed parts of a blob have nothing in them, what it is made from being plain.
+pub(super) fn clean<V: ObjectVisitor>(
+    visitor: &V,
+    rope: &Rope<'_>,
+    base_len: usize,
+    kept: &[Kept],
+    text: &mut Vec<u8>,
+) -> bool {
+    let changed = delta::changed(kept, base_len, rope.len());
+    let Some(parts) = rope.lines_around(&changed, visitor.margin()) else {
+        return false;
+    };
+    parts.into_iter().all(|part| {
+        text.clear();
+        rope.read(part.clone(), text);
+        visitor.clean_part(Part {
+            bytes: text,
+            first: part.start == 0,
+            last: part.end == rope.len(),
+        })
+    })
+}
+
 /// Where each entry of a tree starts, and where the last one ends; empty if it is malformed.
-fn starts(data: &[u8], id_len: usize) -> Vec<u32> {
+pub(super) fn starts(data: &[u8], id_len: usize) -> Vec<u32> {
     let mut entries = tree_entries(data, id_len);
     let mut starts = vec![0];
     while entries.next().is_some() {
@@ -342,7 +349,7 @@ fn starts(data: &[u8], id_len: usize) -> Vec<u32> {
 ///
 /// An entry counts as kept if all of its bytes are and it was an entry in the base: bytes that were the inside of
 /// a name there may be an entry here. `None` if the tree is malformed.
-fn renewed<'d>(
+pub(super) fn renewed<'d>(
     data: &'d [u8],
     id_len: usize,
     base: &[u32],

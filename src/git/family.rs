@@ -3,12 +3,10 @@
 //! In scope: each entry's place in the pack, its base and those made from it.
 //! Out of scope: what the entries hold (`traverse`).
 
+use super::entry::PackFile;
 use super::quarantine::Pack;
 use gix::odb::pack::data::Entry;
 use gix::odb::pack::data::entry::Header;
-use std::fs::File;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 /// An entry that has no base.
 const NONE: u32 = u32::MAX;
@@ -16,17 +14,9 @@ const NONE: u32 = u32::MAX;
 const MAX_HEADER: u64 = 42;
 /// Bytes of a pack that are read at once for its headers.
 const AT_ONCE: u64 = 1 << 20;
-/// Bytes of an entry that are read with its header.
-const SMALL: u64 = 4 << 10;
-
 /// The entries of a pack in the order of their offsets.
-///
-/// The pack is read, not mapped: a mapping of a large one would count as memory of ours.
-pub(super) struct Family {
-    file: File,
-    hash: gix::hash::Kind,
-    /// Where the last entry ends.
-    end: u64,
+pub(super) struct Family<'p> {
+    file: &'p PackFile,
     /// Where each entry starts.
     offsets: Vec<u64>,
     /// Each entry's number in the pack's index, which is sorted by object id.
@@ -40,18 +30,16 @@ pub(super) struct Family {
     commits: Vec<u32>,
 }
 
-impl Family {
+impl<'p> Family<'p> {
     /// Reads the headers of all entries; the reason if one is broken or has no base in the pack.
-    pub(super) fn of(pack: &Pack) -> Result<Self, String> {
+    pub(super) fn of(pack: &'p Pack) -> Result<Self, String> {
         let index = &pack.bundle.index;
         let mut order: Vec<(u64, u32)> = (0..pack.len())
             .map(|rank| (index.pack_offset_at_index(rank), rank))
             .collect();
         order.sort_unstable();
         let mut family = Self {
-            file: File::open(pack.bundle.pack.path()).map_err(|e| e.to_string())?,
-            hash: pack.bundle.pack.object_hash(),
-            end: pack.bundle.pack.pack_end() as u64,
+            file: &pack.file,
             offsets: order.iter().map(|(offset, _)| *offset).collect(),
             ranks: order.iter().map(|(_, rank)| *rank).collect(),
             first: vec![0; order.len() + 1],
@@ -73,10 +61,10 @@ impl Family {
             let end = end.min(offset + MAX_HEADER);
             if end > from + part.len() as u64 {
                 from = offset;
-                self.fill(offset..self.end.min(offset + AT_ONCE), &mut part)?;
+                self.file.fill(offset..self.file.end.min(offset + AT_ONCE), &mut part)?;
             }
             let head = &part[(offset - from) as usize..(end - from) as usize];
-            let entry = self.header(at, head)?;
+            let entry = self.file.header(offset, head)?;
             bases.push(self.base(pack, &entry)?);
             if entry.header == Header::Commit {
                 self.commits.push(at);
@@ -87,17 +75,14 @@ impl Family {
 
     /// The entry that one is made from, or [`NONE`].
     fn base(&self, pack: &Pack, entry: &Entry) -> Result<u32, String> {
-        let offset = match entry.header {
-            Header::OfsDelta { base_distance } => entry.checked_base_pack_offset(base_distance),
-            Header::RefDelta { base_id } => {
-                let index = &pack.bundle.index;
-                index.lookup(base_id).map(|rank| index.pack_offset_at_index(rank))
-            }
-            _ => return Ok(NONE),
+        let Some(offset) = PackFile::base(&pack.bundle, entry)? else {
+            return Ok(NONE);
         };
-        let base = offset.and_then(|offset| self.offsets.binary_search(&offset).ok());
-        let missing = || format!("the entry at {} has no base in it", entry.pack_offset());
-        base.map(|base| base as u32).ok_or_else(missing)
+        let missing = |_| format!("the entry at {} has no base in it", entry.pack_offset());
+        self.offsets
+            .binary_search(&offset)
+            .map(|base| base as u32)
+            .map_err(missing)
     }
 
     /// Sorts the entries by their bases: a counting sort, for there may be millions.
@@ -149,27 +134,12 @@ impl Family {
     /// Reads an entry into a buffer: its header and, if it inflates to at most `limit` bytes, what follows it.
     pub(super) fn read(&self, at: u32, limit: u64, raw: &mut Vec<u8>) -> Result<Entry, String> {
         let (offset, end) = self.place(at);
-        // Most entries are small: one call to the system for each.
-        self.fill(offset..end.min(offset + SMALL), raw)?;
-        let entry = self.header(at, raw)?;
-        if end > offset + SMALL && entry.decompressed_size <= limit {
-            self.fill(offset..end, raw)?;
-        }
-        Ok(entry)
+        self.file.read(offset, Some(end), limit, raw)
     }
 
     /// Where an entry starts, and where the next one does.
     fn place(&self, at: u32) -> (u64, u64) {
         let next = self.offsets.get(at as usize + 1).copied();
-        (self.offsets[at as usize], next.unwrap_or(self.end))
-    }
-
-    fn header(&self, at: u32, raw: &[u8]) -> Result<Entry, String> {
-        Entry::from_bytes(raw, self.offsets[at as usize], self.hash).map_err(|e| e.to_string())
-    }
-
-    fn fill(&self, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), String> {
-        buffer.resize(range.end.saturating_sub(range.start) as usize, 0);
-        self.file.read_exact_at(buffer, range.start).map_err(|e| e.to_string())
+        (self.offsets[at as usize], next.unwrap_or(self.file.end))
     }
 }

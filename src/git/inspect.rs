@@ -166,10 +166,13 @@ pub(super) fn introduced<V: ObjectVisitor>(
 ) -> Result<port::Introduced<V::Hit>, Outage> {
     let deadline = Deadline::after(bounds.seconds);
     let mut introduced = Introduced::new(store, visitor, Limits::of(bounds), &deadline, (0, 0));
-    for &oid in commits {
-        let head = store.commit(oid, &mut Vec::new())?;
-        introduced.commit(oid, &head)?;
+    if !commits.is_empty() {
+        introduced.along_deltas(bounds.threads);
     }
+    for &oid in commits {
+        introduced.commit(oid)?;
+    }
+    introduced.finish()?;
     introduced.hits.sort_by(|a, b| a.0.cmp(&b.0));
     introduced.bounds.sort();
     introduced.bounds.dedup();
@@ -179,6 +182,19 @@ pub(super) fn introduced<V: ObjectVisitor>(
         bytes: introduced.bytes,
         bounds: introduced.bounds,
     })
+}
+
+/// See [`super::Gate::between`].
+pub(super) fn between(store: &Store, tips: &[Oid], known: &[Oid]) -> Result<Vec<Oid>, Outage> {
+    let (none, deadline) = (HashMap::new(), Deadline::after(u64::MAX));
+    let mut walk = Walk::new(store, &none, u64::MAX, &deadline);
+    walk.knowing(known);
+    let mut commits = Vec::new();
+    for &tip in tips {
+        commits.extend(store.peel(tip)?.commit);
+    }
+    let found = walk.unpainted(&commits)?;
+    Ok(walk.order(&found)?.into_iter().map(|(oid, _)| oid).collect())
 }
 
 /// See [`super::Gate::survey`].

@@ -2,9 +2,12 @@
 //!
 //! In scope: the commit object, and every tree and blob that its tree has and
 //! its parents' trees do not have at the same path; each object once, parents'
-//! commits first. Out of scope: which commits those are (`walk`).
+//! commits first. Whole commits are read along the deltas of the packs
+//! (`chain`), their blobs by all threads. Out of scope: which commits those
+//! are (`walk`).
 
 use super::body::{CommitHead, EntryKind, TreeEntries, TreeEntry, push_printable, tree_entries};
+use super::chain::{Chains, Made};
 use super::deadline::Deadline;
 use super::quarantine::Read;
 use super::store::{Store, kind_of, oid_from};
@@ -14,7 +17,13 @@ use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
 use std::collections::HashSet;
-use std::iter::Peekable;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Up to this many blobs, starting threads costs more than it saves.
+const FEW: usize = 256;
+/// This many blobs wait at most, so that their places do not fill the memory.
+const MAX_WAITING: usize = 1 << 16;
 
 /// Visits what in-store commits introduce.
 pub(super) struct Introduced<'a, V: ObjectVisitor> {
@@ -22,12 +31,27 @@ pub(super) struct Introduced<'a, V: ObjectVisitor> {
     visitor: &'a V,
     limits: Limits,
     deadline: &'a Deadline,
+    /// What reads along deltas and on how many threads, if there are whole commits to visit.
+    along: Option<(Chains<'a, V>, usize)>,
+    /// Blobs that are looked at later, by all threads.
+    waiting: Vec<(Oid, Place)>,
+    /// Buffers to be used again: trees are many and large.
+    spare: Vec<Vec<u8>>,
     visited: HashSet<Oid>,
     pub(super) hits: Vec<(Place, V::Hit)>,
     pub(super) bounds: Vec<(String, Place)>,
     pub(super) objects: u64,
     pub(super) bytes: u64,
     full: bool,
+}
+
+/// What one thread has seen of the blobs that waited.
+struct Seen<H> {
+    hits: Vec<(Place, H)>,
+    objects: u64,
+    bytes: u64,
+    /// What is in no pack that it could read.
+    elsewhere: Vec<(Oid, Place)>,
 }
 
 /// A folder to compare with the folders of the same path in the parents.
@@ -52,6 +76,9 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             visitor,
             limits,
             deadline,
+            along: None,
+            waiting: Vec::new(),
+            spare: Vec::new(),
             visited: HashSet::new(),
             hits: Vec::new(),
             bounds: Vec::new(),
@@ -61,8 +88,21 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
         }
     }
 
+    /// Reads along deltas from here on, and looks at blobs on several threads; [`Self::finish`] must follow.
+    ///
+    /// * `threads`: 0 = one per core.
+    pub(super) fn along_deltas(&mut self, threads: usize) {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let chains = Chains::new(self.store.packs(), self.visitor, self.limits.object_bytes);
+        self.along = Some((chains, threads));
+    }
+
     /// Visits what one commit introduces.
-    pub(super) fn commit(&mut self, oid: Oid, head: &CommitHead) -> Result<(), Outage> {
+    pub(super) fn commit(&mut self, oid: Oid) -> Result<(), Outage> {
+        let head = self.head(oid)?;
         let place = Place {
             commit: Some(oid),
             object: Some(oid),
@@ -72,7 +112,10 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
         let Some(tree) = head.tree else { return Ok(()) };
         let mut before = Vec::new();
         for &parent in &head.parents {
-            before.extend(self.store.commit(parent, &mut Vec::new())?.tree);
+            // A shallow clone ends before some: then more is looked at, not less.
+            if self.store.packs().has(parent) || self.store.has(parent)? {
+                before.extend(self.head(parent)?.tree);
+            }
         }
         if before.contains(&tree) {
             return Ok(());
@@ -139,14 +182,26 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             return Ok(());
         }
         let id_len = folder.tree.as_bytes().len();
-        let mut data = Vec::new();
-        self.store.tree(folder.tree, &mut data)?;
-        let earlier = self.trees(&folder.before)?;
-        let mut earlier: Vec<_> = earlier
-            .iter()
-            .map(|tree| tree_entries(tree, id_len).peekable())
-            .collect();
-        for entry in tree_entries(&data, id_len).filter(|entry| entry.kind != EntryKind::Submodule) {
+        let (data, made) = self.tree(folder.tree)?;
+        let starts = made.as_ref().map_or(&[][..], |made| made.starts());
+        let mut trees = Vec::with_capacity(folder.before.len());
+        for &id in &folder.before {
+            trees.push(self.tree(id)?.0);
+        }
+        let mut earlier: Vec<_> = trees.iter().map(|tree| tree_entries(tree, id_len)).collect();
+        let mut entries = tree_entries(&data, id_len);
+        loop {
+            skip_run(&mut entries, &mut earlier, starts, data.len());
+            let rest = entries.rest();
+            let Some(entry) = entries.next() else { break };
+            let bytes = &rest[..rest.len() - entries.left()];
+            let skipped = earlier
+                .iter_mut()
+                .filter_map(|tree| tree.skip(bytes).then_some(()))
+                .count();
+            if skipped > 0 || entry.kind == EntryKind::Submodule {
+                continue;
+            }
             let mut known = false;
             let mut before = Vec::new();
             for old in earlier.iter_mut().filter_map(|tree| same_name(tree, &entry)) {
@@ -158,7 +213,7 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             }
             let (oid, path) = (oid_from(entry.id), join(&folder.path, entry.name));
             if entry.kind == EntryKind::Blob {
-                self.visit(oid, place_of(commit, oid, &path))?;
+                self.blob(oid, place_of(commit, oid, &path))?;
                 continue;
             }
             folders.push(Folder {
@@ -168,32 +223,130 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
                 depth: folder.depth + 1,
             });
         }
+        self.spare.push(data);
+        self.spare.extend(trees);
         Ok(())
     }
 
-    fn trees(&self, ids: &[Oid]) -> Result<Vec<Vec<u8>>, Outage> {
-        let read = |id: &Oid| {
-            let mut data = Vec::new();
-            self.store.tree(*id, &mut data).map(|()| data)
+    fn head(&mut self, oid: Oid) -> Result<CommitHead, Outage> {
+        match self.along.as_mut().and_then(|(chains, _)| chains.commit(oid)) {
+            Some(head) => Ok(head),
+            None => self.store.commit(oid, &mut Vec::new()),
+        }
+    }
+
+    /// A tree's bytes, and what else is known of it.
+    fn tree(&mut self, oid: Oid) -> Result<(Vec<u8>, Option<Rc<Made<'a>>>), Outage> {
+        let mut data = self.spare.pop().unwrap_or_default();
+        data.clear();
+        let made = self.along.as_mut().and_then(|(chains, _)| chains.read(oid));
+        let made = made.filter(|made| made.kind == Kind::Tree);
+        match &made {
+            Some(made) => made.rope.read(0..made.rope.len(), &mut data),
+            None => self.store.tree(oid, &mut data)?,
+        }
+        Ok((data, made))
+    }
+
+    /// Shows a blob to the visitor, now or with others later.
+    fn blob(&mut self, oid: Oid, place: Place) -> Result<(), Outage> {
+        if self.along.is_none() {
+            return self.visit(oid, place).map(drop);
+        }
+        if self.claim(oid, &place) == Some(true) {
+            self.waiting.push((oid, place));
+        }
+        if self.waiting.len() < MAX_WAITING {
+            return Ok(());
+        }
+        self.finish()
+    }
+
+    /// Looks at the blobs that wait, on all cores if they are many.
+    pub(super) fn finish(&mut self) -> Result<(), Outage> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        // The versions of a file are mostly made from each other: one thread has them all.
+        waiting.sort_by(|a, b| a.1.path.cmp(&b.1.path));
+        let files: Vec<_> = waiting.chunk_by(|a, b| a.1.path == b.1.path).collect();
+        let threads = self.along.as_ref().map_or(1, |(_, threads)| *threads);
+        let threads = if waiting.len() > FEW { threads } else { 1 };
+        let (store, visitor, limit, deadline) = (
+            self.store.packs(),
+            self.visitor,
+            self.limits.object_bytes,
+            self.deadline,
+        );
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut chains = Chains::new(store, visitor, limit);
+            let mut seen = Seen::default();
+            while let Some(versions) = files.get(next.fetch_add(1, Relaxed)) {
+                for (oid, place) in *versions {
+                    deadline.check()?;
+                    seen.blob(&mut chains, *oid, place);
+                }
+            }
+            Ok(seen)
         };
-        ids.iter().map(read).collect()
+        let all = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut all = vec![work()];
+            all.extend(
+                others
+                    .into_iter()
+                    .map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+            );
+            all
+        });
+        for seen in all {
+            let seen: Seen<V::Hit> = seen?;
+            self.objects += seen.objects;
+            self.bytes += seen.bytes;
+            self.hits.extend(seen.hits);
+            for (oid, place) in seen.elsewhere {
+                self.look_up(oid, place)?;
+            }
+        }
+        Ok(())
     }
 
     /// Shows an object to the visitor unless it has seen it; `false` if this walk has been at it before.
-    ///
-    /// What the push brought the visitor has seen in the first pass.
     fn visit(&mut self, oid: Oid, place: Place) -> Result<bool, Outage> {
-        if self.full || !self.visited.insert(oid) {
+        let Some(unseen) = self.claim(oid, &place) else {
             return Ok(false);
-        }
-        if self.store.position(oid.as_bytes()).is_some() {
+        };
+        if !unseen {
             return Ok(true);
         }
-        if self.objects >= self.limits.objects {
-            self.full = true;
-            self.bounds.push(("too-many-objects".into(), place));
-            return Ok(false);
+        let Some((made, hits)) = self.along.as_mut().and_then(|(chains, _)| chains.show(oid)) else {
+            return self.look_up(oid, place);
+        };
+        self.objects += 1;
+        self.bytes += made.rope.len() as u64;
+        self.hits.extend(hits.into_iter().map(|hit| (place.clone(), hit)));
+        Ok(true)
+    }
+
+    /// Whether the visitor has yet to see an object; `None` if this walk has been at it before, or is full.
+    ///
+    /// What the push brought the visitor has seen in the first pass.
+    fn claim(&mut self, oid: Oid, place: &Place) -> Option<bool> {
+        if self.full || !self.visited.insert(oid) {
+            return None;
         }
+        if self.store.position(oid.as_bytes()).is_some() {
+            return Some(false);
+        }
+        if self.objects + self.waiting.len() as u64 >= self.limits.objects {
+            self.full = true;
+            self.bounds.push(("too-many-objects".into(), place.clone()));
+            return None;
+        }
+        Some(true)
+    }
+
+    /// Reads an object whole and shows it to the visitor; `false` if it is too large.
+    fn look_up(&mut self, oid: Oid, place: Place) -> Result<bool, Outage> {
         let mut data = Vec::new();
         let read = self.store.find(oid, self.limits.object_bytes, &mut data)?;
         match read.ok_or_else(|| self.store.missing(oid))? {
@@ -216,12 +369,77 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
     }
 }
 
+impl<H> Default for Seen<H> {
+    fn default() -> Self {
+        Self {
+            hits: Vec::new(),
+            objects: 0,
+            bytes: 0,
+            elsewhere: Vec::new(),
+        }
+    }
+}
+
+impl<H> Seen<H> {
+    fn blob<V: ObjectVisitor<Hit = H>>(&mut self, chains: &mut Chains<'_, V>, oid: Oid, place: &Place) {
+        let Some((made, hits)) = chains.show(oid) else {
+            return self.elsewhere.push((oid, place.clone()));
+        };
+        self.objects += 1;
+        self.bytes += made.rope.len() as u64;
+        self.hits.extend(hits.into_iter().map(|hit| (place.clone(), hit)));
+    }
+}
+
+/// Goes on behind the entries that come next in all of these trees byte for byte: nearly all of a tree stands in
+/// its parents' as it is.
+///
+/// * `starts`: where the entries of a tree of `len` bytes start; nothing is skipped if that is not known.
+fn skip_run(entries: &mut TreeEntries<'_>, earlier: &mut [TreeEntries<'_>], starts: &[u32], len: usize) {
+    let rest = entries.rest();
+    let Some(same) = earlier.iter().map(|old| common(rest, old.rest())).min() else {
+        return;
+    };
+    let at = len - rest.len();
+    let last = starts.partition_point(|start| *start as usize <= at + same);
+    let end = starts[..last].last().map_or(at, |start| *start as usize);
+    if end > at {
+        let run = &rest[..end - at];
+        entries.skip(run);
+        for old in earlier {
+            old.skip(run);
+        }
+    }
+}
+
+/// How many bytes two texts have in common at their beginning.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    let mut same = 0;
+    for (x, y) in a.chunks(64).zip(b.chunks(64)) {
+        if x != y {
+            return same + x.iter().zip(y).take_while(|(x, y)| x == y).count();
+        }
+        same += x.len();
+    }
+    same
+}
+
 /// The entry of a tree that has the name and kind of order of another; entries are asked for in their order.
 ///
 /// A tree that is not in order, which Git refuses, may seem not to have it: then more is looked at, not less.
-fn same_name<'t>(tree: &mut Peekable<TreeEntries<'t>>, entry: &TreeEntry) -> Option<TreeEntry<'t>> {
-    while tree.next_if(|old| before(old, entry)).is_some() {}
-    tree.next_if(|old| old.name == entry.name && !before(entry, old))
+fn same_name<'t>(tree: &mut TreeEntries<'t>, entry: &TreeEntry) -> Option<TreeEntry<'t>> {
+    loop {
+        let mut rest = tree.clone();
+        let old = rest.next()?;
+        if !before(&old, entry) {
+            let same = old.name == entry.name && !before(entry, &old);
+            return same.then(|| {
+                *tree = rest;
+                old
+            });
+        }
+        *tree = rest;
+    }
 }
 
 /// Whether an entry stands before another: folders as if their names ended in a slash.

@@ -6,6 +6,7 @@
 //! scope: visiting all of them (`traverse`).
 
 use super::bases::Bases;
+use super::entry::{PackFile, Unpacker};
 use super::{MAX_OBJECT_BYTES, object_unreadable, outage, printable};
 use crate::port::Outage;
 use gix::objs::Kind;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 /// A pack and the position of its first object.
 pub(super) struct Pack {
     pub(super) bundle: Bundle,
+    pub(super) file: PackFile,
     pub(super) first: u32,
 }
 
@@ -47,7 +49,7 @@ pub(super) enum Read {
 /// What reading many objects that are made from one another need not do again.
 #[derive(Default)]
 pub(super) struct Reader {
-    inflate: gix::zlib::Inflate,
+    by: Unpacker,
     bases: Bases,
 }
 
@@ -57,9 +59,9 @@ impl Quarantine {
         let mut packs = Vec::new();
         let mut first = 0u32;
         for path in pack_paths(dir)? {
-            let bundle = open_bundle(&path, hash)?;
+            let (bundle, file) = open_bundle(&path, hash)?;
             let count = bundle.index.num_objects();
-            packs.push(Pack { bundle, first });
+            packs.push(Pack { bundle, file, first });
             first = first.checked_add(count).ok_or_else(|| too_many(dir))?;
         }
         let loose = loose_ids(dir, hash)?;
@@ -128,8 +130,7 @@ impl Quarantine {
         if at >= self.loose_first {
             return self.read_loose(at, limit, buf);
         }
-        let mut inflate = gix::zlib::Inflate::default();
-        self.read_packed(self.pack_of(at), at, limit, buf, &mut inflate, &mut Never)
+        self.read_packed(at, limit, buf, &mut Unpacker::default(), &mut Never)
     }
 
     /// Reads one of many objects up to the largest size.
@@ -138,8 +139,7 @@ impl Quarantine {
         if at >= self.loose_first {
             return self.read_loose(at, limit, buf);
         }
-        let Reader { inflate, bases } = reader;
-        self.read_packed(self.pack_of(at), at, limit, buf, inflate, bases)
+        self.read_packed(at, limit, buf, &mut reader.by, &mut reader.bases)
     }
 
     fn read_loose(&self, at: u32, limit: u64, buf: &mut Vec<u8>) -> Result<Read, Outage> {
@@ -155,45 +155,18 @@ impl Quarantine {
         }
     }
 
-    pub(super) fn read_packed(
+    fn read_packed(
         &self,
-        pack: &Pack,
         at: u32,
         limit: u64,
         buf: &mut Vec<u8>,
-        inflate: &mut gix::zlib::Inflate,
+        by: &mut Unpacker,
         bases: &mut dyn DecodeEntry,
     ) -> Result<Read, Outage> {
-        // The header alone costs as many steps as the object has bases; without a limit of its own, reading has one.
-        if limit < MAX_OBJECT_BYTES as u64 {
-            let (kind, size) = self.packed_header(pack, at, inflate)?;
-            if size > limit {
-                return Ok(Read::TooLarge(kind));
-            }
-        }
-        match pack.bundle.get_object_by_index(at - pack.first, buf, inflate, bases) {
-            Ok((object, _)) => Ok(Read::Done(object.kind)),
-            Err(e) if e.is_resource_exhausted() => Ok(Read::TooLarge(self.packed_header(pack, at, inflate)?.0)),
-            Err(e) => Err(object_unreadable(pack.bundle.pack.path(), self.id(at), &e)),
-        }
-    }
-
-    /// The kind and size of a packed object.
-    fn packed_header(&self, pack: &Pack, at: u32, inflate: &mut gix::zlib::Inflate) -> Result<(Kind, u64), Outage> {
-        use gix::odb::pack::data::decode::header::ResolvedBase;
-        let failed = |why: &dyn std::fmt::Display| object_unreadable(pack.bundle.pack.path(), self.id(at), why);
-        let (index, data) = (&pack.bundle.index, &pack.bundle.pack);
-        let entry = data
-            .entry(index.pack_offset_at_index(at - pack.first))
-            .map_err(|e| failed(&e))?;
-        let base = |id: &gix::oid| -> gix::Result<Option<ResolvedBase>> {
-            let found = index
-                .lookup(id)
-                .map(|rank| data.entry(index.pack_offset_at_index(rank)));
-            found.transpose().map(|entry| entry.map(ResolvedBase::InPack))
-        };
-        let header = data.decode_header(entry, inflate, &base).map_err(|e| failed(&e))?;
-        Ok((header.kind, header.object_size))
+        let pack = self.pack_of(at);
+        let offset = pack.bundle.index.pack_offset_at_index(at - pack.first);
+        let read = pack.file.object(&pack.bundle, offset, limit, buf, by, bases);
+        read.map_err(|why| object_unreadable(pack.bundle.pack.path(), self.id(at), &why))
     }
 }
 
@@ -206,7 +179,7 @@ fn too_many(dir: &Path) -> Outage {
     )
 }
 
-fn open_bundle(path: &Path, hash: gix::hash::Kind) -> Result<Bundle, Outage> {
+pub(super) fn open_bundle(path: &Path, hash: gix::hash::Kind) -> Result<(Bundle, PackFile), Outage> {
     let failed = |why: String| {
         outage(
             "pack-unreadable",
@@ -215,18 +188,18 @@ fn open_bundle(path: &Path, hash: gix::hash::Kind) -> Result<Bundle, Outage> {
             "push again; if it stays, check the disk",
         )
     };
-    let mut bundle = Bundle::at(path, hash).map_err(|e| failed(e.to_string()))?;
+    let bundle = Bundle::at(path, hash).map_err(|e| failed(e.to_string()))?;
     // Cheap, and tells a cut pack; the hash itself Git has just computed.
     if bundle.index.num_objects() != bundle.pack.num_objects() || bundle.index.pack_checksum() != bundle.pack.checksum()
     {
         return Err(failed("its index belongs to another pack, or it is cut off".into()));
     }
-    bundle.pack = bundle.pack.with_alloc_limit_bytes(Some(MAX_OBJECT_BYTES));
-    Ok(bundle)
+    let file = PackFile::of(&bundle).map_err(|e| failed(e.to_string()))?;
+    Ok((bundle, file))
 }
 
 /// The packs of a quarantine by file name. A missing index fails when the pack is opened.
-fn pack_paths(dir: &Path) -> Result<Vec<PathBuf>, Outage> {
+pub(super) fn pack_paths(dir: &Path) -> Result<Vec<PathBuf>, Outage> {
     let mut paths = Vec::new();
     for entry in read_dir(&dir.join("pack"))? {
         if entry.extension().is_some_and(|e| e == "pack") {

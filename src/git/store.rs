@@ -4,6 +4,7 @@
 
 use super::bases::Bases;
 use super::body::{CommitHead, commit_head, tag_target};
+use super::chain::Packs;
 use super::quarantine::{Quarantine, Read};
 use super::{MAX_OBJECT_BYTES, locate::Layout, object_unreadable, outage, printable};
 use crate::object::ObjectKind;
@@ -12,11 +13,13 @@ use crate::push::Oid;
 use gix::objs::{Exists, Find, Kind};
 use gix::odb::Header;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The quarantine, if there is one, before the main store.
 pub(super) struct Store {
     pub(super) quarantine: Option<Quarantine>,
     main: gix::odb::Handle,
+    packs: OnceLock<Packs>,
     /// Looks no second time at the disk for what is not there.
     probe: gix::odb::Handle,
     objects: PathBuf,
@@ -56,6 +59,7 @@ impl Store {
         Ok(Self {
             quarantine,
             main,
+            packs: OnceLock::new(),
             probe,
             objects: layout.objects.clone(),
             whole: false,
@@ -68,6 +72,16 @@ impl Store {
         Ok(Self {
             whole: true,
             ..Self::open(layout, Some(own))?
+        })
+    }
+
+    /// The main store's packs, to be read along their deltas and by several threads.
+    pub(super) fn packs(&self) -> &Packs {
+        self.packs.get_or_init(|| {
+            let main = self.main.store_ref();
+            let mut folders = main.alternate_db_paths().unwrap_or_default();
+            folders.insert(0, self.objects.clone());
+            Packs::open(&folders, main.object_hash())
         })
     }
 

@@ -15,7 +15,6 @@ use super::{outage, printable};
 use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
-use gix::odb::pack::cache::Never;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -123,7 +122,7 @@ pub(super) fn traverse<V: ObjectVisitor>(
         pass.pack(pack, threads)?;
     }
     let loose: Vec<u32> = quarantine.loose_positions().collect();
-    pass.spread(&loose, threads, |at, buf, _| quarantine.read(at, limit, buf))?;
+    pass.spread(&loose, threads)?;
     Ok(pass.finish())
 }
 
@@ -198,25 +197,17 @@ impl<'a, V: ObjectVisitor> Pass<'a, V> {
             .filter(|&at| self.seen[at as usize].load(Relaxed) == 0)
             .collect();
         rest.sort_by_key(|&at| pack.bundle.index.pack_offset_at_index(at - pack.first));
-        self.spread(&rest, threads, |at, buf, inflate| {
-            self.quarantine
-                .read_packed(pack, at, self.limit, buf, inflate, &mut Never)
-        })
+        self.spread(&rest, threads)
     }
 
     /// Reads objects one by one, on several threads if there are many.
-    fn spread(
-        &self,
-        positions: &[u32],
-        threads: usize,
-        read: impl Fn(u32, &mut Vec<u8>, &mut gix::zlib::Inflate) -> Result<Read, Outage> + Sync,
-    ) -> Result<(), Outage> {
+    fn spread(&self, positions: &[u32], threads: usize) -> Result<(), Outage> {
         let run = |part: &[u32]| -> Result<(), Outage> {
-            let (mut buf, mut inflate) = (Vec::new(), gix::zlib::Inflate::default());
+            let mut buf = Vec::new();
             let mut outsiders = Outsiders::new(self);
             for &at in part {
                 self.deadline.check()?;
-                match read(at, &mut buf, &mut inflate)? {
+                match self.quarantine.read(at, self.limit, &mut buf)? {
                     Read::Done(kind) if self.claim(at, buf.len()) => {
                         self.look(at, kind, &buf);
                         self.refer(at, kind, &buf, &mut outsiders);

@@ -11,11 +11,13 @@
 
 use super::body::CommitHead;
 use super::deadline::Deadline;
+use super::entry::Unpacker;
 use super::gathered::Brought;
 use super::store::Store;
 use crate::facts::Ancestry;
 use crate::port::Outage;
 use crate::push::Oid;
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -29,6 +31,9 @@ pub(super) struct Walk<'a> {
     limit: u64,
     deadline: &'a Deadline,
     history: History,
+    /// There in a developer's own repository, whose packs are read directly and whose history may end before a
+    /// parent that is not there.
+    own: Option<RefCell<Unpacker>>,
 }
 
 /// The commits that one ref update makes newly reachable.
@@ -65,6 +70,8 @@ struct Canvas {
     queue: BinaryHeap<(i64, Oid)>,
     /// Entries in the queue that are not known to be known.
     open: usize,
+    /// The earliest time of a commit that was new when it was taken from the queue.
+    oldest: Option<i64>,
 }
 
 impl<'a> Walk<'a> {
@@ -81,6 +88,7 @@ impl<'a> Walk<'a> {
             limit,
             deadline,
             history: History::default(),
+            own: None,
         }
     }
 
@@ -99,13 +107,22 @@ impl<'a> Walk<'a> {
             return Ok(self.bounded(found));
         }
         let roots = self.known_commits(old)?;
-        let canvas = self.paint(tip, &roots, None)?;
+        let canvas = self.paint(&[tip], &roots, None)?;
         let unpainted = canvas.nodes.into_iter().filter(|(_, node)| node.flags == NEW);
         let mut suspects: HashSet<Oid> = unpainted.map(|(oid, _)| oid).collect();
         if self.any_in_main(&suspects)? {
             self.settle(&mut suspects, old)?;
         }
         Ok(self.bounded(suspects.into_iter().collect()))
+    }
+
+    /// The commits reachable from `tips` and from no known commit; if dates lie, perhaps some that are known, of
+    /// which only the whole history would show that. Where a shallow clone ends, history does.
+    pub(super) fn unpainted(&mut self, tips: &[Oid]) -> Result<HashSet<Oid>, Outage> {
+        self.own = Some(RefCell::default());
+        let canvas = self.paint(tips, &self.known_commits(None)?, None)?;
+        let unpainted = canvas.nodes.into_iter().filter(|(_, node)| node.flags == NEW);
+        Ok(unpainted.map(|(oid, _)| oid).collect())
     }
 
     fn bounded(&self, found: Vec<Oid>) -> NewCommits {
@@ -162,22 +179,35 @@ impl<'a> Walk<'a> {
             return Ok(commit.head.clone());
         }
         self.deadline.check()?;
+        if let Some(by) = &self.own
+            && let Some(head) = self.store.packs().commit(oid, &mut by.borrow_mut())
+        {
+            return Ok(head);
+        }
         self.store.commit(oid, &mut Vec::new())
     }
 
-    /// Paints the history of `tip` new and that of `roots` known until every
+    /// Whether a shallow clone ends before a commit.
+    fn ends_before(&self, oid: Oid) -> Result<bool, Outage> {
+        Ok(!self.store.packs().has(oid) && !self.store.has(oid)?)
+    }
+
+    /// Paints the history of `tips` new and that of `roots` known until every
     /// commit that waits is known, or until `wanted` is painted new.
     ///
-    /// Afterwards every commit reachable from `tip` and from no root is
+    /// Afterwards every commit reachable from a tip and from no root is
     /// painted new: on the way to it no commit is known, so each was taken
     /// from the queue before the end. This does not depend on dates.
-    fn paint(&self, tip: Oid, roots: &[Oid], wanted: Option<Oid>) -> Result<Canvas, Outage> {
+    fn paint(&self, tips: &[Oid], roots: &[Oid], wanted: Option<Oid>) -> Result<Canvas, Outage> {
         let mut canvas = Canvas::default();
         for &root in roots {
             self.touch(&mut canvas, root, KNOWN)?;
         }
-        self.touch(&mut canvas, tip, NEW)?;
-        while canvas.open > 0 {
+        for &tip in tips {
+            self.touch(&mut canvas, tip, NEW)?;
+        }
+        // Whoever does not settle what dates leave open goes on among commits of the same second.
+        while canvas.open > 0 || self.own.is_some() && canvas.is_near() {
             self.deadline.check()?;
             if wanted.is_some_and(|oid| canvas.is_new(oid)) {
                 break;
@@ -186,6 +216,9 @@ impl<'a> Walk<'a> {
                 break;
             };
             for parent in parents {
+                if self.own.is_some() && self.ends_before(parent)? {
+                    continue;
+                }
                 self.touch(&mut canvas, parent, flags)?;
             }
         }
@@ -268,7 +301,7 @@ impl<'a> Walk<'a> {
             NewCommits::Exactly(commits) => commits.iter().any(stands_on_old),
             NewCommits::TooMany => false,
         };
-        if old == new || direct || self.paint(new, &[old], Some(old))?.is_new(old) {
+        if old == new || direct || self.paint(&[new], &[old], Some(old))?.is_new(old) {
             return Ok(Ancestry::FastForward);
         }
         Ok(Ancestry::Diverged)
@@ -311,6 +344,13 @@ impl Canvas {
         self.nodes.get(&oid).is_some_and(|node| node.flags & NEW != 0)
     }
 
+    /// Whether a commit waits that is no older than each new one, and so may stand on one if dates are true.
+    fn is_near(&self) -> bool {
+        let newest = self.queue.peek().map(|(seconds, _)| *seconds);
+        self.oldest
+            .is_some_and(|oldest| newest.is_some_and(|newest| newest >= oldest))
+    }
+
     fn add(&mut self, oid: Oid, flags: u8) {
         let Some(node) = self.nodes.get_mut(&oid) else { return };
         if node.flags & flags == flags {
@@ -331,6 +371,12 @@ impl Canvas {
         let node = self.nodes.get_mut(&oid)?;
         node.waits -= 1;
         self.open -= usize::from(node.flags & KNOWN == 0);
+        if node.flags == NEW {
+            self.oldest = Some(
+                self.oldest
+                    .map_or(node.head.seconds, |oldest| oldest.min(node.head.seconds)),
+            );
+        }
         Some((node.flags, node.head.parents.clone()))
     }
 }

@@ -6,7 +6,7 @@ use lychgate::finding::Place;
 use lychgate::git::Gate;
 use lychgate::object::ObjectKind;
 use lychgate::pipeline;
-use lychgate::port::{Looked, ObjectVisitor, Part};
+use lychgate::port::{Looked, ObjectVisitor, Part, Repository};
 use lychgate::push::Oid;
 use lychgate::scan::{FingerprintKey, Match, RuleSet, Scanner};
 use std::path::{Path, PathBuf};
@@ -45,11 +45,11 @@ impl ObjectVisitor for Counting<'_> {
     }
 
     fn clean_part(&self, part: Part<'_>) -> bool {
-        self.inner.clean_part(part)
+        self.by_parts && self.inner.clean_part(part)
     }
 
     fn clean_name(&self, name: &[u8]) -> bool {
-        self.inner.clean_name(name)
+        self.by_parts && self.inner.clean_name(name)
     }
 
     fn passed(&self, _: Oid, _: u64) {
@@ -177,6 +177,139 @@ fn parts_give_what_whole_objects_give() {
         passed_in_all > 100,
         "only {passed_in_all} objects were passed by their parts"
     );
+}
+
+/// What visiting the introduced objects of all commits finds, as [`found`].
+fn introduced(repository: &Path, commits: &[Oid], by_parts: bool) -> (Vec<(Place, Match)>, usize, usize) {
+    let gate = Gate::open(repository, None).unwrap();
+    let key = FingerprintKey::new(Box::new([7; 32]));
+    let scanner = Scanner::new(RuleSet::builtin(), &key);
+    let visitor = Counting {
+        inner: pipeline::Visitor::new(&scanner),
+        by_parts,
+        whole: AtomicUsize::new(0),
+        passed: AtomicUsize::new(0),
+    };
+    let seen = gate.introduced(commits, &BOUNDS, &visitor).unwrap();
+    let looked_at = visitor.whole.into_inner() + visitor.passed.load(Relaxed);
+    assert_eq!(looked_at as u64, seen.objects, "each object once");
+    (seen.hits, looked_at, visitor.passed.into_inner())
+}
+
+/// A range of commits is read along the deltas of the packs: with the outcome of reading every object whole,
+/// wherever the objects are.
+#[test]
+fn a_range_by_parts_gives_what_whole_objects_give() {
+    let scratch = Scratch::new();
+    scratch.write("stream", history(5, 24, 160));
+    let make = "git init -q --bare -b main r.git && git --git-dir=r.git fast-import --quiet <stream &&
+        git --git-dir=r.git repack -qadf --depth=50 --window=20 &&
+        git clone -q --bare --shared r.git borrowed.git &&
+        git init -q --bare -b main loose.git && cat r.git/objects/pack/*.pack | git --git-dir=loose.git unpack-objects -q &&
+        git --git-dir=r.git pack-objects -q --revs --delta-base-offset borrowed.git/objects/pack/pack </dev/null";
+    scratch.run("sh", &["-c", make]).ok();
+    let listed = scratch
+        .run(
+            "git",
+            &["--git-dir=r.git", "rev-list", "--reverse", "--topo-order", "main"],
+        )
+        .ok();
+    let commits: Vec<Oid> = listed.lines().map(|line| line.parse().unwrap()).collect();
+    let (whole, all, none) = introduced(&scratch.path("r.git"), &commits, false);
+    assert!(!whole.is_empty() && none == 0);
+    for name in ["r.git", "borrowed.git", "loose.git"] {
+        for part in [&commits[..], &commits[100..]] {
+            let (parts, looked_at, passed) = introduced(&scratch.path(name), part, true);
+            assert_eq!(parts, introduced(&scratch.path(name), part, false).0, "{name}");
+            assert!(part.len() < 160 || (&parts, looked_at) == (&whole, all), "{name}");
+            assert!(
+                name == "loose.git" || passed * 2 > looked_at,
+                "{name}: {passed} of {looked_at} by parts"
+            );
+        }
+    }
+}
+
+/// Which commits a range has is what git says, and nothing of a shallow clone's past is asked for.
+#[test]
+fn the_commits_between_are_those_that_git_lists() {
+    let scratch = Scratch::new();
+    let make = "git init -q -b main r && cd r && for i in 1 2 3 4 5 6; do
+        git commit -q --allow-empty -m a$i; git branch b$i; git checkout -q b$i; git commit -q --allow-empty -m b$i;
+        git checkout -q main; git commit -q --allow-empty -m c$i; git merge -q -m m$i b$i; done;
+        git tag -a -m t tag main~3; git clone -q --depth 2 file://$PWD ../shallow";
+    scratch.run("sh", &["-c", make]).ok();
+    let id = |folder: &str, name: &str| -> Oid {
+        scratch
+            .run("git", &["-C", folder, "rev-parse", name])
+            .ok()
+            .parse()
+            .unwrap()
+    };
+    for (folder, tip, known) in [
+        ("r", "main", "main~4"),
+        ("r", "main", "b3"),
+        ("r", "b2", "main"),
+        ("r", "main", "tag"),
+        ("r", "tag", "b5"),
+        ("shallow", "main", "main~1"),
+    ] {
+        let gate = Gate::open(&scratch.path(folder), None).unwrap();
+        let mut ours = gate.between(&[id(folder, tip)], &[id(folder, known)]).unwrap();
+        let listed = scratch
+            .run("git", &["-C", folder, "rev-list", tip, &format!("^{known}")])
+            .ok();
+        let mut theirs: Vec<Oid> = listed.lines().map(|line| line.parse().unwrap()).collect();
+        ours.sort();
+        theirs.sort();
+        assert_eq!(ours, theirs, "{folder}: {known}..{tip}");
+    }
+}
+
+/// Notes which threads look, each for long enough that others come to it.
+struct Slow {
+    threads: std::sync::Mutex<std::collections::HashSet<std::thread::ThreadId>>,
+}
+
+impl ObjectVisitor for Slow {
+    type Hit = ();
+
+    fn visit(&self, _: Oid, _: ObjectKind, _: &[u8]) -> Looked<()> {
+        self.threads.lock().unwrap().insert(std::thread::current().id());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        let plain = false;
+        Looked {
+            hits: Vec::new(),
+            plain,
+        }
+    }
+}
+
+/// One pack keeps all threads busy, in a survey and in a range.
+#[test]
+fn one_pack_is_shared_by_all_threads() {
+    let scratch = Scratch::new();
+    scratch.write("stream", history(3, 40, 150));
+    let make = "git init -q --bare -b main r.git && git --git-dir=r.git fast-import --quiet <stream &&
+        git --git-dir=r.git repack -qadf && ls r.git/objects/pack/*.pack | wc -l && git --git-dir=r.git rev-list main";
+    let listed = scratch.run("sh", &["-c", make]).ok();
+    let (packs, listed) = listed.split_once('\n').unwrap();
+    assert_eq!(packs, "1");
+    let commits: Vec<Oid> = listed.lines().map(|line| line.parse().unwrap()).collect();
+    let bounds = Bounds { threads: 4, ..BOUNDS };
+    let slow = || Slow {
+        threads: std::sync::Mutex::default(),
+    };
+    let (survey, range) = (slow(), slow());
+    Gate::whole(&scratch.path("r.git"))
+        .unwrap()
+        .survey(&bounds, &survey)
+        .unwrap();
+    let gate = Gate::open(&scratch.path("r.git"), None).unwrap();
+    gate.introduced(&commits, &bounds, &range).unwrap();
+    for seen in [survey, range] {
+        assert_eq!(seen.threads.into_inner().unwrap().len(), 4);
+    }
 }
 
 /// A pack with a byte changed: an outage or other objects, but no crash, no hang and no object beyond those it has.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
+mod bad_input;
+
 use lychgate::cmd::error::{CommandError, Outcome};
 use lychgate::cmd::output::Output;
 use lychgate::cmd::scan::{self, ScanArgs};

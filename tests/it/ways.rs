@@ -160,6 +160,40 @@ fn a_range_and_a_single_revision_are_what_would_be_pushed() {
     }
 }
 
+/// A shallow clone ends somewhere: what it has is scanned, and nothing before that is missed.
+#[test]
+fn a_range_of_a_shallow_clone_ends_where_it_does() {
+    let clone = Clone::new();
+    clone.commit("old.txt", &token(1));
+    clone.commit("new.txt", "nothing\n");
+    let (from, to) = (format!("file://{}", clone.path("r")), clone.path("shallow"));
+    clone.git(&["clone", "-q", "--depth=1", &from, &to]).ok();
+    clone.git(&["-C", &to, "remote", "remove", "origin"]).ok();
+    let run = clone.scan(&["--range", "HEAD", "--format", "jsonl", &to]).ends_with(1);
+    assert_eq!(findings(&run)[0]["path"], "old.txt", "{}", run.stdout);
+}
+
+#[test]
+fn many_staged_files_are_listed_in_gits_order() {
+    let clone = Clone::new();
+    for number in 0..90u64 {
+        let text = if number % 9 == 0 {
+            token(number)
+        } else {
+            format!("{number}")
+        };
+        clone.write(&format!("f{number:02}.txt"), &text);
+    }
+    clone.git(&["add", "-A"]).ok();
+    let run = clone.scan(&["--staged", "--format", "jsonl"]).ends_with(1);
+    let paths: Vec<String> = findings(&run).iter().map(|row| row["path"].to_string()).collect();
+    let expected: Vec<String> = (0..90)
+        .step_by(9)
+        .map(|number| format!("\"f{number:02}.txt\""))
+        .collect();
+    assert_eq!(paths, expected);
+}
+
 #[test]
 fn staged_is_what_the_index_holds() {
     let clone = Clone::new();

@@ -6,10 +6,11 @@
 
 use super::super::error::CommandError;
 use super::super::output::Output;
+use super::crew::{Crew, Leave, Shared};
 use super::progress::Progress;
 use super::{Eye, io_outage};
 use crate::report::{Item, Note, Report};
-use crate::scan::{self, stream::Stream};
+use crate::scan::{self, stream::Cutter};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
@@ -155,29 +156,42 @@ struct Outcomes {
 pub(super) fn scan_all(eye: &Eye, walk: Walk, max: u64, out: &mut Output) -> Report {
     let targets = &walk.targets;
     let next = AtomicUsize::new(0);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads(targets);
+    let crew = Crew::new(threads);
     let progress = Progress::new("files", targets.len() as u64);
     let work = || {
+        let mut leave = Leave(Some(&crew));
         let mut buffer = Buffer::default();
         let mut done = Vec::new();
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(target) = targets.get(i) else {
-                return done;
-            };
-            let outcomes = scan_target(eye, target, max, &mut buffer);
+            let Some(target) = targets.get(i) else { break };
+            let outcomes = scan_target(eye, &crew, target, max, &mut buffer);
             progress.add(outcomes.bytes);
             done.push((i, outcomes));
         }
+        leave.0 = None;
+        crew.help(eye.scanner);
+        done
     };
     let mut results: Vec<(usize, Outcomes)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores.min(targets.len())).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         progress.watch(out, || threads.iter().all(std::thread::ScopedJoinHandle::is_finished));
         // A worker that panicked took its results along: its files count as unread below.
         threads.into_iter().filter_map(|t| t.join().ok()).flatten().collect()
     });
     results.sort_by_key(|(i, _)| *i);
     assemble(walk, results)
+}
+
+/// As many threads as there are cores, fewer only if there is less to do.
+fn threads(targets: &[Target]) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let is_large = |target: &Target| !target.link && std::fs::metadata(&target.path).is_ok_and(|m| m.len() > WHOLE);
+    if targets.len() >= cores || targets.iter().any(is_large) {
+        return cores;
+    }
+    targets.len()
 }
 
 fn assemble(walk: Walk, results: Vec<(usize, Outcomes)>) -> Report {
@@ -211,7 +225,7 @@ fn assemble(walk: Walk, results: Vec<(usize, Outcomes)>) -> Report {
     report
 }
 
-fn scan_target(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> Outcomes {
+fn scan_target(eye: &Eye, crew: &Crew, target: &Target, max: u64, buffer: &mut Buffer) -> Outcomes {
     let scanned = if target.link {
         std::fs::read_link(&target.path).map(|text| {
             let text = text.as_os_str().as_bytes();
@@ -223,7 +237,7 @@ fn scan_target(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> Out
             }
         })
     } else {
-        scan_file(eye, target, max, buffer)
+        scan_file(eye, crew, target, max, buffer)
     };
     scanned.unwrap_or_else(|e| Outcomes {
         note: Some(Note {
@@ -235,7 +249,7 @@ fn scan_target(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> Out
     })
 }
 
-fn scan_file(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> std::io::Result<Outcomes> {
+fn scan_file(eye: &Eye, crew: &Crew, target: &Target, max: u64, buffer: &mut Buffer) -> std::io::Result<Outcomes> {
     let mut file = File::open(&target.path)?;
     let size = file.metadata()?.len();
     if size > max {
@@ -245,7 +259,7 @@ fn scan_file(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> std::
             ..Outcomes::default()
         });
     }
-    scan_stream(eye, &target.shown, &mut file, size, buffer)
+    scan_stream(eye, crew, &target.shown, &mut file, size, buffer)
 }
 
 /// Scans what comes from a file, a pipe or the like.
@@ -253,6 +267,7 @@ fn scan_file(eye: &Eye, target: &Target, max: u64, buffer: &mut Buffer) -> std::
 /// * `size`: about as many bytes are expected; a file may grow or shrink while it is read.
 fn scan_stream(
     eye: &Eye,
+    crew: &Crew,
     shown: &str,
     from: &mut dyn Read,
     size: u64,
@@ -263,9 +278,9 @@ fn scan_stream(
         return Ok(scan_whole(eye, shown, &mut buffer[..count]));
     }
     if scan::is_packed(&buffer[..count]) {
-        return archive(eye, shown, from, size, &buffer[..count]);
+        return archive(eye, crew, shown, from, size, &buffer[..count]);
     }
-    pieces(eye, shown, from, &buffer[..count])
+    pieces(eye, crew, shown, from, &buffer[..count])
 }
 
 fn scan_whole(eye: &Eye, shown: &str, data: &mut [u8]) -> Outcomes {
@@ -315,27 +330,35 @@ fn fill(from: &mut dyn Read, size: u64, limit: u64, buffer: &mut Buffer) -> std:
 ///
 /// One at a time, so that the memory is bounded however many there are. Of
 /// one beyond [`ARCHIVE`] only the bytes as they stand are scanned.
-fn archive(eye: &Eye, shown: &str, from: &mut dyn Read, size: u64, head: &[u8]) -> std::io::Result<Outcomes> {
+fn archive(
+    eye: &Eye,
+    crew: &Crew,
+    shown: &str,
+    from: &mut dyn Read,
+    size: u64,
+    head: &[u8],
+) -> std::io::Result<Outcomes> {
     let _alone = eye.large.lock().unwrap_or_else(PoisonError::into_inner);
     let mut whole = Buffer::default();
     let count = fill(&mut head.chain(&mut *from), size, ARCHIVE, &mut whole)?;
     if count as u64 <= ARCHIVE {
         return Ok(scan_whole(eye, shown, &mut whole[..count]));
     }
-    let mut outcomes = pieces(eye, shown, from, &whole[..count])?;
+    let mut outcomes = pieces(eye, crew, shown, from, &whole[..count])?;
     let title = format!("an archive of more than {ARCHIVE} bytes; its members were not scanned");
     let bound = Item::bound(shown, "archive-too-large", title, None);
     outcomes.items.insert(0, bound);
     Ok(outcomes)
 }
 
-/// Scans a text of any size in bounded memory; `buffer` holds what was read of it already.
-fn pieces(eye: &Eye, shown: &str, file: &mut dyn Read, buffer: &[u8]) -> std::io::Result<Outcomes> {
-    let mut stream = Stream::new(eye.scanner, PIECE);
+/// Scans a text of any size in bounded memory, with whoever of the crew is idle; `buffer` holds what was read of it
+/// already.
+fn pieces(eye: &Eye, crew: &Crew, shown: &str, file: &mut dyn Read, buffer: &[u8]) -> std::io::Result<Outcomes> {
+    let mut cutter = Cutter::new(PIECE);
+    let mut shared = Shared::new(crew, eye.scanner);
     let mut bytes = buffer.len() as u64;
-    let mut found = Vec::new();
     for part in buffer.chunks(PIECE) {
-        found.extend(stream.feed(part));
+        cutter.feed(part).into_iter().for_each(|window| shared.scan(window));
     }
     let mut piece = Zeroizing::new(vec![0; READ]);
     loop {
@@ -347,9 +370,14 @@ fn pieces(eye: &Eye, shown: &str, file: &mut dyn Read, buffer: &[u8]) -> std::io
             break;
         }
         bytes += count as u64;
-        found.extend(stream.feed(&piece[..count]));
+        cutter
+            .feed(&piece[..count])
+            .into_iter()
+            .for_each(|window| shared.scan(window));
     }
-    found.extend(stream.finish());
+    shared.scan(cutter.finish());
+    let broken = || std::io::Error::other("the scan of it broke off; this is a defect of Lychgate");
+    let mut found = shared.finish().ok_or_else(broken)?;
     found.retain(|m| !eye.ignores_path(shown, &m.rule));
     Ok(Outcomes {
         items: found.into_iter().map(|m| Item::content(shown, m)).collect(),
@@ -363,7 +391,7 @@ fn pieces(eye: &Eye, shown: &str, file: &mut dyn Read, buffer: &[u8]) -> std::io
 /// # Errors
 /// `input-unreadable`.
 pub(super) fn incoming(eye: &Eye, shown: &str, input: &mut dyn Read) -> Result<Report, CommandError> {
-    let outcomes = scan_stream(eye, shown, input, 0, &mut Buffer::default())
+    let outcomes = scan_stream(eye, &Crew::new(1), shown, input, 0, &mut Buffer::default())
         .map_err(|e| io_outage("input-unreadable", shown, &e))?;
     Ok(Report {
         files: 1,
@@ -424,6 +452,60 @@ mod tests {
             assert_eq!(filled(&vec![b'x'; length], 900, 64, &mut buffer), counted, "{length}");
             assert!(buffer.len() <= 65);
         }
+    }
+
+    /// A token of a personal access token's form, put together here.
+    fn token(number: usize) -> String {
+        let mixed = (0..20u64).map(|i| {
+            let n = (number as u64 * 7919 + i * 104_729 + 31) * 2_654_435_761 % 1_000_003;
+            b"AbCdEfGhJkLmNpQrStUvWxYz23456789"[(n % 32) as usize] as char
+        });
+        ["gl", "pat-"].concat() + &mixed.collect::<String>()
+    }
+
+    /// A text of more than three pieces with tokens on both sides of the seams and across them.
+    fn seamed() -> Vec<u8> {
+        let mut text = b"int main(void) { return 0; }\n".repeat(3 * PIECE / 29 + 40_000);
+        let seam = 2 * scan::stream::MARGIN;
+        let places =
+            (1..=3).flat_map(|k| [-(seam as isize), -40, -13, -1, 0, 1, 900].map(|by| (k * PIECE) as isize + by));
+        for (number, at) in places.enumerate() {
+            let line = format!("\nkey = {}\n", token(number));
+            text[at as usize..][..line.len()].copy_from_slice(line.as_bytes());
+        }
+        text
+    }
+
+    #[test]
+    fn a_large_file_on_many_threads_gives_what_one_thread_gives() {
+        let key = scan::FingerprintKey::new(Box::new([7; 32]));
+        let scanner = scan::Scanner::new(scan::RuleSet::builtin(), &key);
+        let eye = Eye {
+            scanner: &scanner,
+            allow: &crate::gitleaks::Allow::default(),
+            large: std::sync::Mutex::default(),
+        };
+        let text = seamed();
+        let read = |crew: &Crew| pieces(&eye, crew, "large", &mut &text[100..], &text[..100]).unwrap();
+        let alone = read(&Crew::new(1));
+        let crew = Crew::new(4);
+        let together = std::thread::scope(|scope| {
+            (0..3).for_each(|_| drop(scope.spawn(|| crew.help(&scanner))));
+            let _leave = Leave(Some(&crew));
+            read(&crew)
+        });
+        let mut stream = scan::stream::Stream::new(&scanner, PIECE);
+        let mut streamed = stream.feed(&text[..100]);
+        text[100..]
+            .chunks(READ)
+            .for_each(|part| streamed.extend(stream.feed(part)));
+        streamed.extend(stream.finish());
+        let streamed: Vec<Item> = streamed.into_iter().map(|m| Item::content("large", m)).collect();
+        let all = |outcomes: &Outcomes| format!("{:?}", outcomes.items);
+        assert!(streamed.len() > 9, "{}", streamed.len());
+        assert_eq!(all(&alone), format!("{streamed:?}"));
+        assert_eq!(all(&together), all(&alone));
+        assert_eq!((together.bytes, alone.bytes), (text.len() as u64, text.len() as u64));
     }
 
     #[test]

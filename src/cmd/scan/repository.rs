@@ -33,6 +33,9 @@ use std::path::{Path, PathBuf};
 /// Larger objects are findings and are not read: a developer's scan has more time than a push.
 const OBJECT_BYTES: u64 = 512 << 20;
 
+/// Up to this many staged files, starting threads costs more than it saves.
+const FEW: usize = 16;
+
 fn bounds() -> Bounds {
     Bounds {
         objects: u64::from(u32::MAX),
@@ -136,19 +139,33 @@ pub(super) fn history(eye: &Eye, path: &Path, remember: bool, out: &mut Output) 
 /// Scans what a range of commits brings.
 pub(super) fn range(eye: &Eye, path: &Path, range: &str, out: &mut Output) -> Result<Report, CommandError> {
     let gate = Gate::open(&git_dir(path)?, None)?;
-    let mut args = vec!["rev-list", "--reverse", "--topo-order"];
-    if !range.contains("..") {
-        args.extend(["--exclude=HEAD", "--not", "--remotes", "--not"]);
-    }
-    args.extend(["--end-of-options", range, "--"]);
-    let listed = program::ask(path, &args)?.ok_or_else(|| {
+    let bad = || {
         CommandError::usage(
             "bad-range",
             format!("{}: no such range of commits", range.escape_debug()),
             "write A..B with two revisions that git rev-parse knows",
         )
-    })?;
-    let commits: Vec<Oid> = listed.lines().filter_map(|line| line.parse().ok()).collect();
+    };
+    let mut args = vec!["rev-parse", "--revs-only", range];
+    if range.starts_with('-') {
+        return Err(bad());
+    }
+    if !range.contains("..") {
+        args.extend(["--exclude=HEAD", "--not", "--remotes"]);
+    }
+    args.push("--");
+    let listed = program::ask(path, &args)?.ok_or_else(bad)?;
+    let (mut tips, mut known) = (Vec::new(), Vec::new());
+    for line in listed.lines() {
+        match line.strip_prefix('^') {
+            Some(id) => known.extend(id.parse::<Oid>()),
+            None => tips.extend(line.parse::<Oid>()),
+        }
+    }
+    for &tip in &tips {
+        gate.peel(tip)?.ok_or_else(bad)?;
+    }
+    let commits = gate.between(&tips, &known)?;
     let (gate, seen) = watched(gate, eye, None, out, |gate, visitor| {
         gate.introduced(&commits, &bounds(), visitor)
     })?;
@@ -196,7 +213,6 @@ pub(super) fn bundle(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report,
 
 /// Scans the files that are staged and differ from the last commit.
 pub(super) fn staged(eye: &Eye, path: &Path) -> Result<Report, CommandError> {
-    let gate = Gate::open(&git_dir(path)?, None)?;
     let args = [
         "diff",
         "--cached",
@@ -211,29 +227,75 @@ pub(super) fn staged(eye: &Eye, path: &Path) -> Result<Report, CommandError> {
         let why = String::from_utf8_lossy(&listed.stderr).trim().to_owned();
         return Err(CommandError::usage("not-a-repository", why, "name a Git work tree"));
     }
+    let entries = staged_blobs(&listed.stdout);
+    let dir = git_dir(path)?;
+    let looked = spread(
+        &entries,
+        || Gate::open(&dir, None),
+        |gate, (name, oid)| look_at_staged(eye, gate, name, *oid),
+    )?;
     let mut report = Report::default();
-    let mut fields = listed.stdout.split(|b| *b == 0);
+    for (bytes, items) in looked {
+        report.files += 1;
+        report.bytes += bytes;
+        report.findings.extend(items);
+    }
+    Ok(report)
+}
+
+/// The names and ids of `:oldmode newmode oldid newid status` lines; a submodule's commit is not ours to read.
+fn staged_blobs(raw: &[u8]) -> Vec<(&[u8], Oid)> {
+    let mut entries = Vec::new();
+    let mut fields = raw.split(|b| *b == 0);
     while let (Some(head), Some(name)) = (fields.next(), fields.next()) {
         let head = String::from_utf8_lossy(head);
         let head: Vec<&str> = head.split(' ').collect();
-        // `:oldmode newmode oldid newid status`; a submodule's commit is not ours to read.
         let (Some(mode), Some(id)) = (head.get(1), head.get(3)) else {
             continue;
         };
-        let Some(oid) = id.parse::<Oid>().ok().filter(|oid| !oid.is_zero() && *mode != "160000") else {
-            continue;
-        };
-        let (named, shown) = eye.scanner.scan_name(name);
-        report.findings.extend(named.into_iter().map(|m| Item::name(&shown, m)));
-        let data = gate.object(oid)?.data;
-        report.files += 1;
-        report.bytes += data.len() as u64;
-        let found = eye.look(&shown, &data);
-        report
-            .findings
-            .extend(found.into_iter().map(|m| Item::content(&shown, m)));
+        let oid = id.parse::<Oid>().ok();
+        entries.extend(
+            oid.filter(|oid| !oid.is_zero() && *mode != "160000")
+                .map(|oid| (name, oid)),
+        );
     }
-    Ok(report)
+    entries
+}
+
+fn look_at_staged(eye: &Eye, gate: &Gate, name: &[u8], oid: Oid) -> Result<(u64, Vec<Item>), Outage> {
+    let (named, shown) = eye.scanner.scan_name(name);
+    let data = gate.object(oid)?.data;
+    let found = eye.look(&shown, &data).into_iter();
+    let named = named.into_iter().map(|m| Item::name(&shown, m));
+    let items = named.chain(found.map(|m| Item::content(&shown, m)));
+    Ok((data.len() as u64, items.collect()))
+}
+
+/// Does something with each item, on all cores if they are many; the results are in the items' order.
+///
+/// * `begin`: makes what one thread works with.
+fn spread<T: Sync, W, R: Send>(
+    items: &[T],
+    begin: impl Fn() -> Result<W, Outage> + Sync,
+    work: impl Fn(&mut W, &T) -> Result<R, Outage> + Sync,
+) -> Result<Vec<R>, Outage> {
+    let run = |part: &[T]| -> Result<Vec<R>, Outage> {
+        let mut with = begin()?;
+        part.iter().map(|item| work(&mut with, item)).collect()
+    };
+    if items.len() <= FEW {
+        return run(items);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts = std::thread::scope(|scope| {
+        let parts = items.chunks(items.len().div_ceil(cores));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(|| run(part))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(parts.into_iter().flatten().collect())
 }
 
 /// The files and folders at and below a path that Git ignores, as paths below it.

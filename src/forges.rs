@@ -9,6 +9,7 @@
 //! retries, redirects, authentication and pagination, which misbehave outside
 //! of `api.github.com`. Only a call without effect (GET) is repeated here.
 
+mod account;
 mod any;
 mod board;
 mod client;

@@ -237,7 +237,10 @@ impl<Q: Queue> Door<Q> {
             Refused::NoDelivery | Refused::Unreadable => self.refuse(
                 Count::RefusedUnreadable,
                 forge,
-                (StatusCode::BAD_REQUEST, "cannot be read\n"),
+                (
+                    StatusCode::BAD_REQUEST,
+                    "cannot be read: is the webhook's content type application/json?\n",
+                ),
             ),
         }
     }

@@ -1,16 +1,17 @@
 //! `lychgate check`: a developer's dry run in a work tree, before pushing.
 //!
-//! The same facts, checks and decision as on the server, with the policy and the public keys that the gate
-//! publishes in `refs/lychgate/gate`. What only the server knows (which account pushes, which fingerprints
-//! it allows) is said to be unchecked, never guessed.
+//! The same facts, checks and decision as on the server, with the policy, the public keys and the waivers that the
+//! gate publishes in `refs/lychgate/gate`. What only the server knows (which account pushes, which found value a
+//! fingerprint means) is said to be unchecked, never guessed.
 
 use super::error::{CommandError, Outcome};
 use super::output::{Format, Output};
 use super::{git, open, process, publish};
 use crate::config::Bounds;
 use crate::decision::{self, Decision, Verdict};
-use crate::facts::SignatureFact;
+use crate::facts::{Fact, SignatureFact};
 use crate::feedback;
+use crate::finding::Finding;
 use crate::git::Gate;
 use crate::keyring::FolderKeyring;
 use crate::pipeline::{self, Waivers, World};
@@ -18,6 +19,7 @@ use crate::port::{Inspected, Introduced, Keyring, Object, ObjectVisitor, Outage,
 use crate::push::{Actor, Oid, Push, RefName, RefUpdate, Server, Timestamp};
 use crate::scan::{RuleSet, Scanner};
 use crate::store::SqliteStore;
+use crate::waiver::{Target, Waiver};
 use secrecy::SecretBox;
 use std::path::{Path, PathBuf};
 
@@ -74,13 +76,14 @@ pub fn run(args: &CheckArgs, now: Timestamp, out: &mut Output) -> Result<Outcome
         options: Vec::new(),
         updates: vec![update],
     };
-    let mut decision = open::runtime()?.block_on(decide(&git_dir, &gate, args, push.clone()))?;
+    let waivers = published(&gate, &push)?;
+    let mut decision = open::runtime()?.block_on(decide(&git_dir, &gate, args, push.clone(), &waivers))?;
     if args.account.is_none() {
         forget_account(&mut decision);
     }
     match args.format {
         Format::Json => out.line(String::from_utf8_lossy(&decision::canonical(&decision))),
-        Format::Text => tell(args, &push, &decision, out),
+        Format::Text => tell(args, &push, &decision, &waivers, out),
     }
     match decision.verdict {
         Verdict::Allow => Ok(Outcome::Yes),
@@ -89,18 +92,49 @@ pub fn run(args: &CheckArgs, now: Timestamp, out: &mut Output) -> Result<Outcome
     }
 }
 
-fn tell(args: &CheckArgs, push: &Push, decision: &Decision, out: &mut Output) {
+fn tell(args: &CheckArgs, push: &Push, decision: &Decision, waivers: &Option<Fact<Vec<Waiver>>>, out: &mut Output) {
     for line in feedback::decided(push, decision).lines() {
         out.line(line);
     }
     if decision.verdict == Verdict::Allow {
         out.line(format!("lychgate: this push would enter {}", push.updates[0].name));
     }
-    if decision.verdict == Verdict::Deny {
-        out.line("lychgate: not checked: waivers, which only the server knows");
+    if decision.verdict == Verdict::Deny
+        && let Some(why) = unknown(decision, waivers)
+    {
+        out.line(format!("lychgate: not checked: {why}"));
     }
     if args.account.is_none() {
         out.line("lychgate: not checked: who may push (name the account with --account)");
+    }
+}
+
+/// The waivers that the gate publishes, if it does. They are of its repository, which is this push's remote.
+fn published(gate: &Path, push: &Push) -> Result<Option<Fact<Vec<Waiver>>>, CommandError> {
+    let Some(mut waivers) = publish::waivers(gate)? else {
+        return Ok(None);
+    };
+    for waiver in &mut waivers {
+        waiver.ask.repository.clone_from(&push.repository);
+    }
+    Ok(Some(Fact::Known(waivers)))
+}
+
+/// What of the waivers cannot be known here, where something is refused.
+fn unknown(decision: &Decision, waivers: &Option<Fact<Vec<Waiver>>>) -> Option<String> {
+    let Some(Fact::Known(waivers)) = waivers else {
+        return Some("waivers, which this gate does not publish".to_owned());
+    };
+    // A fingerprint is keyed, so that nobody finds the value by trying: only the server can make one.
+    let values = |waiver: &&Waiver| {
+        let refused = |finding: &Finding| finding.denies && finding.code == waiver.ask.code;
+        matches!(waiver.ask.target, Target::Fingerprint(_)) && decision.findings.iter().any(refused)
+    };
+    match waivers.iter().filter(values).count() {
+        0 => None,
+        many => Some(format!(
+            "whether one of {many} waivers of found values is about this: only the server can compare them"
+        )),
     }
 }
 
@@ -115,7 +149,13 @@ fn forget_account(decision: &mut Decision) {
     }
 }
 
-async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Result<Decision, CommandError> {
+async fn decide(
+    git_dir: &Path,
+    gate: &Path,
+    args: &CheckArgs,
+    push: Push,
+    waivers: &Option<Fact<Vec<Waiver>>>,
+) -> Result<Decision, CommandError> {
     let policy = open::policy(&gate.join("policy.toml"))?;
     let repository = Tracking {
         inner: Gate::open(git_dir, None)?,
@@ -128,13 +168,13 @@ async fn decide(git_dir: &Path, gate: &Path, args: &CheckArgs, push: Push) -> Re
     let key = SecretBox::new(Box::new(process::random()?));
     let rules = RuleSet::builtin();
     let scanner = Scanner::new(rules, &key);
-    // Only the server knows waivers.
-    let waivers = Waivers::Nowhere;
+    let waivers = waivers.as_ref().map_or(Waivers::Nowhere, Waivers::Read);
     let world = World::new(&repository, &keyring, &store, &scanner, rules, &policy, waivers);
     let facts = pipeline::facts(&world, push).await;
+    let (_, decision) = pipeline::judged(&world, facts).await;
     drop(store);
     publish::remove_database(&scratch);
-    Ok(decision::judge(&policy.0, &facts))
+    Ok(decision)
 }
 
 /// The update that pushing would ask for.

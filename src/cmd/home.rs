@@ -92,6 +92,11 @@ impl Home {
         self.dir.join("forge-repository")
     }
 
+    /// The signed records of waivers, as they are published.
+    pub fn waivers(&self) -> PathBuf {
+        self.dir.join("waivers.json")
+    }
+
     /// The keyring's folder.
     pub fn keyring(&self) -> PathBuf {
         self.dir.join("keyring")

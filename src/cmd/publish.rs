@@ -1,14 +1,18 @@
-//! The gate's public part: policy, public keys and the attestation key's public half, in `refs/lychgate/gate`.
+//! The gate's public part: policy, public keys, the attestation key's public half and the signed records of waivers, in
+//! `refs/lychgate/gate`.
 //!
-//! Written on the server by `init`, `keys` and `settle`; fetched in a clone by `check`, so that a dry run uses
+//! Written on the server by `init`, `keys`, `waiver` and `settle`; fetched in a clone by `check`, so that a dry run uses
 //! what the server uses. Pushes to `refs/lychgate/` are refused by the gate itself.
 
 use super::error::CommandError;
 use super::git;
 use super::home::Home;
 use super::output::Output;
+use crate::attest::PublicKey;
 use crate::decision::hex;
-use crate::port::Outage;
+use crate::port::{Outage, WaiverRecord};
+use crate::waiver::Waiver;
+use crate::worker::waive;
 use sha2::Digest;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +20,10 @@ use std::process::Stdio;
 
 /// The ref that carries the gate's public part.
 pub const GATE_REF: &str = "refs/lychgate/gate";
+
+const PUBLIC_KEY: &str = "attestation.pub";
+/// A JSON array of texts, each a DSSE envelope.
+const WAIVERS: &str = "waivers.json";
 
 /// Most files of a keyring that are published; more than any installation we know of has keys.
 const MAX_FILES: usize = 100_000;
@@ -27,13 +35,70 @@ pub fn refresh(home: &Home, out: &mut Output) {
     }
 }
 
+/// Writes the public part with these records of waivers, as [`refresh`] does.
+pub fn refresh_waivers(home: &Home, records: &[WaiverRecord], out: &mut Output) {
+    match keep_waivers(home, records) {
+        Ok(()) => refresh(home, out),
+        Err(why) => out.note(format!("warning[gate-not-published]: {why}")),
+    }
+}
+
+/// Writes the public part with these records of waivers.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_waivers(home: &Home, records: &[WaiverRecord]) -> Result<(), CommandError> {
+    keep_waivers(home, records).map_err(failed)?;
+    write(home)
+}
+
+/// Keeps the records beside the policy, for whoever publishes next without the ledger at hand. Whole envelopes, byte
+/// for byte: an approval names the digest of what it approves.
+fn keep_waivers(home: &Home, records: &[WaiverRecord]) -> std::io::Result<()> {
+    let envelopes: Vec<&str> = records.iter().map(|record| record.envelope.as_str()).collect();
+    let text = serde_json::to_vec(&envelopes)?;
+    if std::fs::read(home.waivers()).is_ok_and(|have| have == text) {
+        return Ok(());
+    }
+    // Another account may have written the file that is there.
+    let fresh = home.dir.join(format!("waivers.{}", std::process::id()));
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(&fresh, home.waivers())
+}
+
+/// The waivers that a fetched gate publishes, each record verified by its attestation key; `None`: it publishes none,
+/// since it is of a former version.
+///
+/// # Errors
+/// `waivers-unreadable`, `waiver-unverified`.
+pub fn waivers(gate: &Path) -> Result<Option<Vec<Waiver>>, Outage> {
+    let unreadable = |why: String| Outage {
+        code: "waivers-unreadable",
+        what: "cannot read the waivers that the gate publishes".into(),
+        why,
+        next: "fetch them again: run without --offline; if that does not help, ask the gate's administrator".into(),
+    };
+    let text = match std::fs::read(gate.join(WAIVERS)) {
+        Ok(text) => text,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(unreadable(why.to_string())),
+    };
+    let envelopes: Vec<String> = serde_json::from_slice(&text).map_err(|why| unreadable(why.to_string()))?;
+    let pem = std::fs::read_to_string(gate.join(PUBLIC_KEY)).map_err(|why| unreadable(why.to_string()))?;
+    let key = PublicKey::from_pem(&pem).map_err(|why| unreadable(why.to_string()))?;
+    waive::verified(envelopes.iter().map(String::as_str), &key).map(Some)
+}
+
 /// Writes the public part, if it differs from what the ref has.
 ///
 /// # Errors
 /// `gate-not-published` with the cause; nothing else depends on it.
 pub fn write(home: &Home) -> Result<(), CommandError> {
     let mut files = vec![("policy.toml".to_owned(), home.policy())];
-    files.push(("attestation.pub".to_owned(), home.attestation_public_key()));
+    files.push((PUBLIC_KEY.to_owned(), home.attestation_public_key()));
+    if home.waivers().exists() {
+        files.push((WAIVERS.to_owned(), home.waivers()));
+    }
     for folder in ["openpgp", "ssh"] {
         collect(&home.keyring().join(folder), &format!("keyring/{folder}"), &mut files).map_err(failed)?;
     }
@@ -146,6 +211,7 @@ pub fn fetch(git_dir: &Path, remote: &str, offline: bool) -> Result<PathBuf, Com
     };
     // Start from an empty keyring: a key that the server removed must go here too.
     let _ = std::fs::remove_dir_all(folder.join("keyring"));
+    let _ = std::fs::remove_file(folder.join(WAIVERS));
     for kind in ["openpgp", "ssh"] {
         // Git has no empty folders, but a keyring without its folders cannot be read.
         std::fs::create_dir_all(folder.join("keyring").join(kind)).map_err(|e| no_gate(remote, &e.to_string()))?;

@@ -85,7 +85,10 @@ async fn round(home: &Home, store: &SqliteStore, repository: &GitGate, now: Time
     recover(home, store, repository, now).await?;
     pass::clear(home);
     // Developers' dry runs depend on it, entries do not: it fails after the work, not instead of it.
-    let published = publish::write(home);
+    let waivers = crate::port::Store::waivers(store, now).await;
+    let published = waivers
+        .map_err(CommandError::Outage)
+        .and_then(|records| publish::write_waivers(home, &records));
     let (keyring, signer) = (open::keyring(home), open::signer(home)?);
     let notes = FastImportNotes::new(&home.git_dir);
     let gate = gate(home)?;

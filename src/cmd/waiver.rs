@@ -10,8 +10,9 @@ mod show;
 use super::error::{CommandError, Outcome};
 use super::log::ledger::Ledger;
 use super::output::{Format, Output};
-use super::{open, process};
+use super::{open, process, publish};
 use crate::config::WaiverPolicy;
+use crate::port::Store;
 use crate::push::{Oid, Timestamp};
 use crate::waiver::{Order, Refusal, Target, Waiver};
 use crate::worker::waive::{self, Desk, Done, Ordered};
@@ -217,8 +218,25 @@ impl Office<'_> {
         };
         match self.ledger.wait(waive::order(&desk, &ordered))? {
             Done::Refused(refusal) => Err(refused(&refusal)),
-            Done::Recorded(waivers) => Ok(self.told(&waivers, true, out)),
+            Done::Recorded(waivers) => {
+                self.publish(out)?;
+                Ok(self.told(&waivers, true, out))
+            }
             Done::Already(waivers) => Ok(self.told(&waivers, false, out)),
+        }
+    }
+
+    /// Developers' dry runs shall know it before the next push. Of two that publish at once, the last looks again.
+    fn publish(&self, out: &mut Output) -> Result<(), CommandError> {
+        let read = || self.ledger.wait(self.ledger.store.waivers(self.now));
+        let mut records = read()?;
+        loop {
+            publish::refresh_waivers(&self.ledger.home, &records, out);
+            let after = read()?;
+            if after == records {
+                return Ok(());
+            }
+            records = after;
         }
     }
 

@@ -219,9 +219,9 @@ fn refused(refusal: &Refusal) -> String {
 fn named(waiver: &Waiver) -> String {
     let ask = &waiver.ask;
     let kind = if ask.break_glass {
-        "break-glass waiver"
+        "Break-glass waiver"
     } else {
-        "waiver"
+        "Waiver"
     };
     let bound = match &ask.target {
         Target::Commit(oid) => format!("commit {}", oid.short()),

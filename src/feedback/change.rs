@@ -361,17 +361,19 @@ pub(super) fn adapted(finding: &Finding, merge_base: Option<Oid>) -> Vec<String>
         return vec!["# it shares no history with the base: start again from a clone of this repository".to_owned()];
     }
     let elsewhere = MENDED_ELSEWHERE.contains(&finding.code.as_ref());
-    let mut other_way = false;
+    let mut optional = false;
     let mut lines = Vec::new();
     for line in &finding.remedy {
-        // The block is copied as a whole: of two ways only the first runs.
-        other_way |= line.starts_with("# or, ");
+        // The block is copied as a whole: of two ways only the first runs, and what only some need does not.
+        if line.starts_with('#') {
+            optional = line.starts_with("# or, ") || line.starts_with("# if ");
+        }
         let pushes = line == "git push" || line.ends_with("&& git push");
         lines.push(match line.as_str() {
             "# then push again, nothing need be rewritten:" if elsewhere => continue,
             "git push" if elsewhere => RECHECK.to_owned(),
             line if elsewhere => line.replace(", then push again:", ":"),
-            line if other_way && !line.starts_with('#') => match pushes {
+            line if optional && !line.starts_with('#') => match pushes {
                 true => format!("# {line} --force-with-lease"),
                 false => format!("# {line}"),
             },

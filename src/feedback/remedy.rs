@@ -2,7 +2,8 @@
 //!
 //! In scope: one function a kind of finding; each returns lines as
 //! [`Finding::remedy`](crate::finding::Finding::remedy) wants them: sentences begin with `#`, all else is a
-//! command for a POSIX shell in the developer's work tree, with the branch checked out. Out of scope: which
+//! command for a POSIX shell in the developer's work tree, with the branch checked out. A sentence that begins with
+//! `if` or `or,` is followed by commands that only some need, up to the next sentence. Out of scope: which
 //! finding needs which (`check`). Names that the pusher chose go into a command only quoted, and only if they
 //! are short, printable ASCII; otherwise a placeholder stands there and a sentence says so.
 
@@ -14,7 +15,7 @@ const SIGN_EACH: &str = "git rebase --rebase-merges --exec 'git commit --amend -
 /// Names up to this length go into a command; a line of the terminal holds about 100 characters.
 const LONGEST_NAME: usize = 80;
 
-/// Unsigned commits: sign them and push again, with the set-up of SSH signing.
+/// Unsigned commits: the set-up of SSH signing for whoever has none, and signing them.
 ///
 /// * `base`: the last commit that stays as it is; `None`: the branch starts with the first commit.
 /// * `count`: how many commits lack a signature.
@@ -24,12 +25,11 @@ pub fn unsigned(branch: &RefName, base: Option<Oid>, count: usize) -> Vec<String
     } else {
         format!("the {count} commits")
     };
-    let mut lines = vec![format!("# sign {which} and push again:")];
-    lines.extend(sign_again(branch, base));
-    lines.push(
-        "# if signing is not set up yet, an SSH key will do; your administrator must know its public half:".into(),
-    );
+    let mut lines =
+        vec!["# if signing is not set up yet, do that first; your administrator must know the public key:".into()];
     lines.extend(ssh_signing());
+    lines.push(format!("# then sign {which} and push again:"));
+    lines.extend(sign_again(branch, base));
     lines
 }
 

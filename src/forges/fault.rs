@@ -14,6 +14,8 @@ pub(super) const NOT_FOUND: &str = "not-found";
 pub(super) const GONE: &str = "gone";
 /// The credential was refused.
 pub(super) const UNAUTHORIZED: &str = "credentials-refused";
+/// The call collides with what is there, or with another's call at the same time.
+pub(super) const CONFLICT: &str = "conflict";
 /// The call is well-formed, and refused for what it asks.
 pub(super) const UNPROCESSABLE: &str = "unprocessable";
 /// Seconds to wait when a limit does not say how long.
@@ -54,7 +56,7 @@ pub(super) fn judge(call: &str, answer: &Answer) -> Verdict {
         401 => (UNAUTHORIZED, "the credential was refused".to_owned()),
         403 => ("permission-missing", needs(answer)),
         404 => (NOT_FOUND, "not there, or not visible to us".to_owned()),
-        409 => ("conflict", "it collides with the present state".to_owned()),
+        409 => (CONFLICT, "it collides with the present state".to_owned()),
         410 => (GONE, "it is gone".to_owned()),
         400 | 422 => (UNPROCESSABLE, "refused for what it asks".to_owned()),
         408 | 425 | 500..=599 => {

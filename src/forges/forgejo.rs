@@ -8,10 +8,10 @@
 
 mod guard;
 
-use super::board::{self, Board, Posted};
-use super::client::{Answer, Call, Client, Credential, Manner, Session};
+use super::account::{Account, Thread, Written};
+use super::board;
+use super::client::{Call, Credential, Manner, Session};
 use super::fault::refused;
-use super::lane::Lane;
 use super::{path, text};
 use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{self, Annotation, Change, CheckState, Display, ForgeRepo};
@@ -22,7 +22,6 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt;
-use tokio::sync::OnceCell;
 
 /// Notes in one review; the comment and the status tell of the rest.
 const MOST_NOTES: usize = 50;
@@ -31,16 +30,12 @@ const PAGE: &str = "limit=50";
 
 /// The adapter. `Debug` shows its name and URL only.
 pub struct Forgejo {
-    forge: String,
-    client: Client,
-    lane: Lane,
-    token: SecretString,
-    account: OnceCell<User>,
+    account: Account<User>,
 }
 
 impl fmt::Debug for Forgejo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Forgejo({} at {})", self.forge, self.client.base)
+        f.write_str(&self.account.shown("Forgejo"))
     }
 }
 
@@ -108,25 +103,6 @@ struct Status {
     description: String,
 }
 
-#[derive(Deserialize)]
-struct Written {
-    id: u64,
-    #[serde(default)]
-    body: String,
-    user: Option<User>,
-}
-
-impl Session for Forgejo {
-    async fn send(&self, call: &Call) -> Result<Answer, ForgeError> {
-        let credential = Credential::with_scheme("token", &self.token);
-        self.client.call(&self.lane, &credential, call).await
-    }
-
-    fn client(&self) -> &Client {
-        &self.client
-    }
-}
-
 impl Forgejo {
     /// Makes the adapter. Must be called within a Tokio runtime; opens no connection.
     ///
@@ -136,21 +112,16 @@ impl Forgejo {
     /// # Errors
     /// `base-url-wrong`, `client-unavailable`.
     pub fn new(forge: &str, api: &str, token: SecretString, manner: Manner) -> Result<Self, ForgeError> {
+        let credential = |token: &SecretString| Credential::with_scheme("token", token);
         Ok(Self {
-            forge: forge.to_owned(),
-            client: Client::new(api, "application/json", manner)?,
-            lane: Lane::new(manner.mutation_gap, manner.mutation_burst),
-            token,
-            account: OnceCell::new(),
+            account: Account::new(forge, api, token, manner, credential)?,
         })
     }
 
-    async fn account(&self) -> Result<&User, ForgeError> {
-        self.account.get_or_try_init(|| self.get("/user")).await
-    }
-
     async fn pull(&self, repo: &ForgeRepo, number: u64) -> Result<Pull, ForgeError> {
-        self.get(&format!("/repos/{}/pulls/{number}", path::repo(repo)?)).await
+        self.account
+            .get(&format!("/repos/{}/pulls/{number}", path::repo(repo)?))
+            .await
     }
 
     async fn is_head(&self, display: &Display) -> Result<bool, ForgeError> {
@@ -165,13 +136,16 @@ impl Forgejo {
         }
     }
 
-    fn named(&self, repo: Repository) -> ForgeRepo {
-        ForgeRepo {
-            forge: self.forge.clone(),
-            id: repo.id,
-            full_name: repo.full_name,
-            installation: None,
-        }
+    /// The comments of one pull request. Their listing has no pages: it gives all of them.
+    async fn thread(&self, at: &str, number: u64) -> Result<Thread<'_, User>, ForgeError> {
+        Ok(Thread {
+            session: &self.account,
+            account: self.account.user().await?.id,
+            all: format!("/repos/{at}/issues/{number}/comments"),
+            query: "",
+            each: format!("/repos/{at}/issues/comments"),
+            edit: Method::PATCH,
+        })
     }
 
     async fn show_status(&self, at: &str, display: &Display) -> Result<(), ForgeError> {
@@ -184,16 +158,20 @@ impl Forgejo {
         let description = text::clipped(&display.title, 140);
         let path = format!("/repos/{at}/statuses/{}", display.head);
         let mut latest: Option<Status> = None;
-        self.pages(&format!("{path}?sort=highestindex&{PAGE}"), |page: Vec<Status>| {
-            latest = page.into_iter().find(|status| status.context == text::NAME);
-            latest.is_none()
-        })
-        .await?;
+        self.account
+            .pages(&format!("{path}?sort=highestindex&{PAGE}"), |page: Vec<Status>| {
+                latest = page.into_iter().find(|status| status.context == text::NAME);
+                latest.is_none()
+            })
+            .await?;
         if latest.is_some_and(|now| now.status == state && now.description == description) {
             return Ok(());
         }
         let body = json!({ "state": state, "context": text::NAME, "description": description });
-        self.send(&Call::write(Method::POST, path, body)).await.map(drop)
+        self.account
+            .send(&Call::write(Method::POST, path, body))
+            .await
+            .map(drop)
     }
 
     /// One review an evaluation, as a comment: the status is what holds the merge up, and needs no dismissal.
@@ -203,13 +181,9 @@ impl Forgejo {
         }
         let marker = text::marker("review", &display.evaluation);
         let path = format!("/repos/{at}/pulls/{number}/reviews");
-        let account = self.account().await?.id;
-        let reviews: Vec<Written> = self.list(&format!("{path}?{PAGE}")).await?;
-        let ours = |review: &Written| review.user.as_ref().is_some_and(|user| user.id == account);
-        if reviews
-            .iter()
-            .any(|review| ours(review) && review.body.starts_with(&marker))
-        {
+        let account = self.account.user().await?.id;
+        let reviews: Vec<Written> = self.account.list(&format!("{path}?{PAGE}")).await?;
+        if reviews.iter().any(|review| review.is(account, &marker)) {
             return Ok(());
         }
         let notes = display.annotations.iter().take(MOST_NOTES);
@@ -219,7 +193,10 @@ impl Forgejo {
             "body": text::marked(&marker, &display.title, 65_000),
             "comments": notes.map(note).collect::<Vec<_>>(),
         });
-        self.send(&Call::write(Method::POST, path, body)).await.map(drop)
+        self.account
+            .send(&Call::write(Method::POST, path, body))
+            .await
+            .map(drop)
     }
 }
 
@@ -240,10 +217,14 @@ impl Forge for Forgejo {
             .map_err(|_| refused("base-unreadable", "the change's base is no branch that Git accepts"))?;
         let branch = path::encoded(base.short());
         let tip: Option<Branch> = self
+            .account
             .find(&format!("/repos/{}/branches/{branch}", path::repo(repo)?))
             .await?;
         Ok(Change {
-            repo: pull.base.repo.map_or_else(|| repo.clone(), |repo| self.named(repo)),
+            repo: pull
+                .base
+                .repo
+                .map_or_else(|| repo.clone(), |repo| self.account.repo(repo.id, repo.full_name)),
             number,
             open: pull.state == "open",
             base,
@@ -259,27 +240,27 @@ impl Forge for Forgejo {
 
     async fn open_changes(&self, repo: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
         let path = format!("/repos/{}/pulls?state=open&{PAGE}", path::repo(repo)?);
-        let pulls: Vec<Numbered> = self.list(&path).await?;
+        let pulls: Vec<Numbered> = self.account.list(&path).await?;
         Ok(pulls.into_iter().map(|pull| pull.number).collect())
     }
 
     async fn repositories(&self) -> Result<Vec<ForgeRepo>, ForgeError> {
-        let all: Vec<Repository> = self.list(&format!("/user/repos?{PAGE}")).await?;
+        let all: Vec<Repository> = self.account.list(&format!("/user/repos?{PAGE}")).await?;
         let served = all.into_iter().filter(|repo| !repo.archived);
-        Ok(served.map(|repo| self.named(repo)).collect())
+        Ok(served.map(|repo| self.account.repo(repo.id, repo.full_name)).collect())
     }
 
     async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
-        let found: Repository = self.get(&format!("/repos/{}", path::repo(repo)?)).await?;
+        let found: Repository = self.account.get(&format!("/repos/{}", path::repo(repo)?)).await?;
         path::same(repo, found.id)?;
-        Ok(self.named(found))
+        Ok(self.account.repo(found.id, found.full_name))
     }
 
     /// Forgejo has no `maintain`: its administrators stand for that too.
     async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<forge::Permission, ForgeError> {
         let account = path::encoded(account);
         let path = format!("/repos/{}/collaborators/{account}/permission", path::repo(repo)?);
-        let found: Option<Permission> = self.find(&path).await?;
+        let found: Option<Permission> = self.account.find(&path).await?;
         Ok(match found.as_ref().map(|found| found.permission.as_str()) {
             Some("owner" | "admin") => forge::Permission::Admin,
             Some("write") => forge::Permission::Write,
@@ -290,11 +271,11 @@ impl Forge for Forgejo {
 
     async fn fetch_source(&self, repo: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
         path::repo(repo)?;
-        let web = self.client.base.strip_suffix("/api/v1").unwrap_or(&self.client.base);
+        let web = self.account.web("/api/v1");
         Ok(FetchSource {
             url: format!("{web}/{}.git", repo.full_name),
-            user: self.account().await?.login.clone(),
-            password: self.token.clone(),
+            user: self.account.user().await?.login.clone(),
+            password: self.account.token.clone(),
             refspecs: text::refspecs("refs/pull", number),
         })
     }
@@ -314,25 +295,14 @@ impl Forge for Forgejo {
             return Ok(false);
         }
         self.show_review(&at, number, display).await?;
-        let account = self.account().await?.id;
-        let marker = text::sticky_marker(&format!("account-{account}"), &display.repo, number);
-        let thread = Thread {
-            forge: self,
-            account,
-            at,
-            number,
-        };
+        let thread = self.thread(&at, number).await?;
+        let marker = text::sticky_marker(&format!("account-{}", thread.account), &display.repo, number);
         board::stick(&thread, &marker, display).await?;
         Ok(true)
     }
 
     async fn reply(&self, repo: &ForgeRepo, number: u64, marker: &str, text: &str) -> Result<(), ForgeError> {
-        let thread = Thread {
-            forge: self,
-            account: self.account().await?.id,
-            at: path::repo(repo)?,
-            number,
-        };
+        let thread = self.thread(&path::repo(repo)?, number).await?;
         board::reply(&thread, &text::marker("reply", marker), text).await
     }
 
@@ -342,11 +312,11 @@ impl Forge for Forgejo {
     }
 
     async fn protection(&self, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
-        guard::protection(self, repo, name).await
+        guard::protection(&self.account, repo, name).await
     }
 
     async fn landing(&self, repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
-        guard::landing(self, repo, name, steps).await
+        guard::landing(&self.account, repo, name, steps).await
     }
 
     async fn protect(
@@ -356,61 +326,15 @@ impl Forge for Forgejo {
         wanted: Wanted,
         dry_run: bool,
     ) -> Result<Vec<String>, ForgeError> {
-        guard::protect(self, repo, name, wanted, dry_run).await
+        guard::protect(&self.account, repo, name, wanted, dry_run).await
     }
 
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
-        guard::missing(self, repo).await
+        guard::missing(&self.account, repo).await
     }
 
     /// There is no place for findings in SARIF.
     async fn upload(&self, _: &ForgeRepo, _: &str, _: Oid, _: &str) -> Result<bool, ForgeError> {
         Ok(false)
-    }
-}
-
-/// The comments of one pull request.
-struct Thread<'a> {
-    forge: &'a Forgejo,
-    account: u64,
-    at: String,
-    number: u64,
-}
-
-impl Board for Thread<'_> {
-    async fn ours(&self, marker: &str) -> Result<Vec<Posted>, ForgeError> {
-        // This listing has no pages: it gives all comments.
-        let path = format!("/repos/{}/issues/{}/comments", self.at, self.number);
-        let all: Vec<Written> = self.forge.list(&path).await?;
-        let ours = |comment: &Written| comment.user.as_ref().is_some_and(|user| user.id == self.account);
-        Ok(all
-            .into_iter()
-            .filter(|comment| ours(comment) && comment.body.starts_with(marker))
-            .map(|comment| Posted {
-                id: comment.id,
-                body: comment.body,
-            })
-            .collect())
-    }
-
-    async fn create(&self, body: String) -> Result<(), ForgeError> {
-        let path = format!("/repos/{}/issues/{}/comments", self.at, self.number);
-        self.forge
-            .send(&Call::write(Method::POST, path, json!({ "body": body })))
-            .await
-            .map(drop)
-    }
-
-    async fn update(&self, id: u64, body: String) -> Result<(), ForgeError> {
-        let path = format!("/repos/{}/issues/comments/{id}", self.at);
-        self.forge
-            .send(&Call::write(Method::PATCH, path, json!({ "body": body })))
-            .await
-            .map(drop)
-    }
-
-    async fn delete(&self, id: u64) -> Result<(), ForgeError> {
-        let path = format!("/repos/{}/issues/comments/{id}", self.at);
-        self.forge.send(&Call::delete(path)).await.map(drop)
     }
 }

@@ -9,10 +9,10 @@
 
 mod guard;
 
-use super::board::{self, Board, Posted};
-use super::client::{Answer, Call, Client, Credential, Manner, Session};
-use super::fault::refused;
-use super::lane::Lane;
+use super::account::{Account, Thread};
+use super::board;
+use super::client::{Call, Credential, Manner, Session};
+use super::fault::{self, later, refused};
 use super::{path, text};
 use crate::forge::guard::{Landing, Protection, Wanted};
 use crate::forge::{Change, CheckState, Display, ForgeRepo, Permission};
@@ -23,7 +23,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 use std::fmt;
-use tokio::sync::OnceCell;
 
 /// Access level of a developer, the least that may push.
 const DEVELOPER: u64 = 30;
@@ -33,16 +32,12 @@ const OWNER: u64 = 50;
 
 /// The adapter. `Debug` shows its name and URL only.
 pub struct Gitlab {
-    forge: String,
-    client: Client,
-    lane: Lane,
-    token: SecretString,
-    account: OnceCell<User>,
+    account: Account<User>,
 }
 
 impl fmt::Debug for Gitlab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gitlab({} at {})", self.forge, self.client.base)
+        f.write_str(&self.account.shown("Gitlab"))
     }
 }
 
@@ -69,11 +64,40 @@ struct Request {
     target_branch: String,
     /// Absent while GitLab still reads a push.
     sha: Option<Oid>,
+    source_branch: String,
+    /// Absent if the fork was deleted.
+    source_project_id: Option<u64>,
+    #[serde(default)]
+    head_pipeline: Option<Pipeline>,
     author: Option<User>,
     #[serde(default)]
     merge_commit_sha: Option<Oid>,
     #[serde(default)]
     squash_commit_sha: Option<Oid>,
+}
+
+#[derive(Deserialize)]
+struct Pipeline {
+    sha: Oid,
+    #[serde(rename = "ref")]
+    name: String,
+    project_id: u64,
+}
+
+impl Request {
+    /// Under which ref a status of the head counts for this merge request.
+    ///
+    /// GitLab puts each status into a pipeline, the newest of that commit and ref. Not told which, it takes a branch of
+    /// the project that holds the commit: any one, so that the merge request may not show it, and none for a fork's.
+    /// <https://docs.gitlab.com/api/commits/#set-commit-pipeline-status>
+    fn status_ref(&self, project: u64, number: u64) -> String {
+        let ours = |it: &&Pipeline| it.project_id == project && Some(it.sha) == self.sha;
+        match self.head_pipeline.as_ref().filter(ours) {
+            Some(pipeline) => pipeline.name.clone(),
+            None if self.source_project_id == Some(project) => self.source_branch.clone(),
+            None => format!("refs/merge-requests/{number}/head"),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -99,28 +123,6 @@ struct Status {
     description: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Note {
-    id: u64,
-    #[serde(default)]
-    body: String,
-    author: Option<User>,
-}
-
-impl Session for Gitlab {
-    async fn send(&self, call: &Call) -> Result<Answer, ForgeError> {
-        let credential = Credential {
-            name: HeaderName::from_static("private-token"),
-            value: self.token.expose_secret().into(),
-        };
-        self.client.call(&self.lane, &credential, call).await
-    }
-
-    fn client(&self) -> &Client {
-        &self.client
-    }
-}
-
 impl Gitlab {
     /// Makes the adapter. Must be called within a Tokio runtime; opens no connection.
     ///
@@ -130,39 +132,37 @@ impl Gitlab {
     /// # Errors
     /// `base-url-wrong`, `client-unavailable`.
     pub fn new(forge: &str, api: &str, token: SecretString, manner: Manner) -> Result<Self, ForgeError> {
+        let credential = |token: &SecretString| Credential {
+            name: HeaderName::from_static("private-token"),
+            value: token.expose_secret().into(),
+        };
         Ok(Self {
-            forge: forge.to_owned(),
-            client: Client::new(api, "application/json", manner)?,
-            lane: Lane::new(manner.mutation_gap, manner.mutation_burst),
-            token,
-            account: OnceCell::new(),
+            account: Account::new(forge, api, token, manner, credential)?,
         })
     }
 
-    async fn account(&self) -> Result<&User, ForgeError> {
-        self.account.get_or_try_init(|| self.get("/user")).await
-    }
-
     async fn request(&self, repo: &ForgeRepo, number: u64) -> Result<Request, ForgeError> {
-        self.get(&format!("/projects/{}/merge_requests/{number}", repo.id))
+        self.account
+            .get(&format!("/projects/{}/merge_requests/{number}", repo.id))
             .await
     }
 
-    async fn is_head(&self, display: &Display) -> Result<bool, ForgeError> {
-        match display.number {
-            None => Ok(true),
-            Some(number) => Ok(self.request(&display.repo, number).await?.sha == Some(display.head)),
-        }
+    /// The merge request, if its head is still the one that was evaluated.
+    async fn at_head(&self, display: &Display, number: u64) -> Result<Option<Request>, ForgeError> {
+        let request = self.request(&display.repo, number).await?;
+        Ok(Some(request).filter(|request| request.sha == Some(display.head)))
     }
 
     async fn tip(&self, repo: &ForgeRepo, branch: &RefName) -> Result<Oid, ForgeError> {
         let branch = path::encoded(branch.short());
         let path = format!("/projects/{}/repository/branches/{branch}", repo.id);
-        Ok(self.get::<Branch>(&path).await?.commit.id)
+        Ok(self.account.get::<Branch>(&path).await?.commit.id)
     }
 
     /// GitLab refuses to set the state that stands, so it is looked at first.
-    async fn show_status(&self, display: &Display) -> Result<(), ForgeError> {
+    ///
+    /// * `name`: the ref that it shall count for; `None`: any branch that holds the commit.
+    async fn show_status(&self, display: &Display, name: Option<&str>) -> Result<(), ForgeError> {
         // GitLab has no state for "we failed": a cancelled one is no verdict, and lets nothing merge.
         let (state, shown) = match display.state {
             CheckState::Pending => ("pending", "pending"),
@@ -173,25 +173,42 @@ impl Gitlab {
         let description = text::clipped(&display.title, 140);
         let project = display.repo.id;
         let path = format!("/projects/{project}/repository/commits/{}/statuses", display.head);
-        let found: Vec<Status> = self.list(&format!("{path}?name={}&per_page=100", text::NAME)).await?;
+        let of_ref = name.map_or_else(String::new, |name| format!("&ref={}", path::encoded(name)));
+        let query = format!("name={}{of_ref}&per_page=100", text::NAME);
+        let found: Vec<Status> = self.account.list(&format!("{path}?{query}")).await?;
         let latest = found.iter().max_by_key(|status| status.id);
         if latest.is_some_and(|now| now.status == shown && now.description.as_deref() == Some(&description)) {
             return Ok(());
         }
-        let body = json!({ "state": state, "name": text::NAME, "description": description });
+        let mut body = json!({ "state": state, "name": text::NAME, "description": description });
+        if let Some(name) = name {
+            body["ref"] = name.into();
+        }
         let call = Call::write(
             Method::POST,
             format!("/projects/{project}/statuses/{}", display.head),
             body,
         );
-        self.send(&call).await.map(drop)
+        match self.account.send(&call).await {
+            // Another writer of a status of this commit holds GitLab's lock.
+            Err(ForgeError::Refused {
+                code: fault::CONFLICT,
+                why,
+            }) => Err(later(5, why)),
+            done => done.map(drop),
+        }
     }
 
-    async fn thread(&self, repo: &ForgeRepo, number: u64) -> Result<Thread<'_>, ForgeError> {
+    /// The notes of one merge request.
+    async fn thread(&self, repo: &ForgeRepo, number: u64) -> Result<Thread<'_, User>, ForgeError> {
+        let notes = format!("/projects/{}/merge_requests/{number}/notes", repo.id);
         Ok(Thread {
-            forge: self,
-            account: self.account().await?.id,
-            notes: format!("/projects/{}/merge_requests/{number}/notes", repo.id),
+            session: &self.account,
+            account: self.account.user().await?.id,
+            all: notes.clone(),
+            query: "?sort=asc&order_by=created_at&per_page=100",
+            each: notes,
+            edit: Method::PUT,
         })
     }
 }
@@ -204,7 +221,7 @@ impl Forge for Gitlab {
             .map_err(|_| refused("base-unreadable", "the change's base is no branch that Git accepts"))?;
         let head_oid = request
             .sha
-            .ok_or_else(|| super::fault::later(5, "GitLab has not read the merge request's head yet"))?;
+            .ok_or_else(|| later(5, "GitLab has not read the merge request's head yet"))?;
         let merged = request.state == "merged";
         let landed = request
             .merge_commit_sha
@@ -224,24 +241,19 @@ impl Forge for Gitlab {
 
     async fn open_changes(&self, repo: &ForgeRepo) -> Result<Vec<u64>, ForgeError> {
         let path = format!("/projects/{}/merge_requests?state=opened&per_page=100", repo.id);
-        let all: Vec<Numbered> = self.list(&path).await?;
+        let all: Vec<Numbered> = self.account.list(&path).await?;
         Ok(all.into_iter().map(|one| one.iid).collect())
     }
 
     async fn repositories(&self) -> Result<Vec<ForgeRepo>, ForgeError> {
         let query = format!("membership=true&archived=false&min_access_level={DEVELOPER}&simple=true&per_page=100");
-        let all: Vec<Project> = self.list(&format!("/projects?{query}")).await?;
-        let named = |project: Project| ForgeRepo {
-            forge: self.forge.clone(),
-            id: project.id,
-            full_name: project.path_with_namespace,
-            installation: None,
-        };
+        let all: Vec<Project> = self.account.list(&format!("/projects?{query}")).await?;
+        let named = |project: Project| self.account.repo(project.id, project.path_with_namespace);
         Ok(all.into_iter().map(named).collect())
     }
 
     async fn whereabouts(&self, repo: &ForgeRepo) -> Result<ForgeRepo, ForgeError> {
-        let found: Project = self.get(&format!("/projects/{}", repo.id)).await?;
+        let found: Project = self.account.get(&format!("/projects/{}", repo.id)).await?;
         Ok(ForgeRepo {
             full_name: found.path_with_namespace,
             ..repo.clone()
@@ -249,12 +261,15 @@ impl Forge for Gitlab {
     }
 
     async fn permission(&self, repo: &ForgeRepo, account: &str) -> Result<Permission, ForgeError> {
-        let users: Vec<User> = self.get(&format!("/users?username={}", path::encoded(account))).await?;
+        let users: Vec<User> = self
+            .account
+            .get(&format!("/users?username={}", path::encoded(account)))
+            .await?;
         let Some(user) = users.iter().find(|user| user.username.eq_ignore_ascii_case(account)) else {
             return Ok(Permission::None);
         };
         let path = format!("/projects/{}/members/all/{}", repo.id, user.id);
-        let member: Option<Member> = self.find(&path).await?;
+        let member: Option<Member> = self.account.find(&path).await?;
         Ok(match member.map_or(0, |member| member.access_level) {
             OWNER.. => Permission::Admin,
             MAINTAINER.. => Permission::Maintain,
@@ -265,12 +280,12 @@ impl Forge for Gitlab {
     }
 
     async fn fetch_source(&self, repo: &ForgeRepo, number: Option<u64>) -> Result<FetchSource, ForgeError> {
-        let web = self.client.base.strip_suffix("/api/v4").unwrap_or(&self.client.base);
+        let web = self.account.web("/api/v4");
         let parts: Vec<String> = repo.full_name.split('/').map(path::encoded).collect();
         Ok(FetchSource {
             url: format!("{web}/{}.git", parts.join("/")),
             user: "oauth2".to_owned(),
-            password: self.token.clone(),
+            password: self.account.token.clone(),
             refspecs: text::refspecs("refs/merge-requests", number),
         })
     }
@@ -279,13 +294,17 @@ impl Forge for Gitlab {
         if display.head.is_zero() {
             return Err(refused("head-not-whole", "there is no commit with the id zero"));
         }
-        if !self.is_head(display).await? {
+        let Some(number) = display.number else {
+            self.show_status(display, None).await?;
+            return Ok(true);
+        };
+        let Some(request) = self.at_head(display, number).await? else {
             return Ok(false);
-        }
-        self.show_status(display).await?;
-        let Some(number) = display.number else { return Ok(true) };
+        };
+        let name = request.status_ref(display.repo.id, number);
+        self.show_status(display, Some(&name)).await?;
         // The note is seen on the change, whatever its head is by now: look again.
-        if !self.is_head(display).await? {
+        if self.at_head(display, number).await?.is_none() {
             return Ok(false);
         }
         let thread = self.thread(&display.repo, number).await?;
@@ -305,11 +324,11 @@ impl Forge for Gitlab {
     }
 
     async fn protection(&self, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
-        guard::protection(self, repo, name).await
+        guard::protection(&self.account, repo, name).await
     }
 
     async fn landing(&self, repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Result<Landing, ForgeError> {
-        guard::landing(self, repo, name, steps).await
+        guard::landing(&self.account, repo, name, steps).await
     }
 
     async fn protect(
@@ -319,55 +338,15 @@ impl Forge for Gitlab {
         wanted: Wanted,
         dry_run: bool,
     ) -> Result<Vec<String>, ForgeError> {
-        guard::protect(self, repo, name, wanted, dry_run).await
+        guard::protect(&self.account, repo, name, wanted, dry_run).await
     }
 
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
-        guard::missing(self, repo).await
+        guard::missing(&self.account, repo).await
     }
 
     /// There is no place for findings in SARIF.
     async fn upload(&self, _: &ForgeRepo, _: &str, _: Oid, _: &str) -> Result<bool, ForgeError> {
         Ok(false)
-    }
-}
-
-/// The notes of one merge request.
-struct Thread<'a> {
-    forge: &'a Gitlab,
-    account: u64,
-    notes: String,
-}
-
-impl Board for Thread<'_> {
-    async fn ours(&self, marker: &str) -> Result<Vec<Posted>, ForgeError> {
-        let path = format!("{}?sort=asc&order_by=created_at&per_page=100", self.notes);
-        let all: Vec<Note> = self.forge.list(&path).await?;
-        let ours = |note: &Note| note.author.as_ref().is_some_and(|author| author.id == self.account);
-        Ok(all
-            .into_iter()
-            .filter(|note| ours(note) && note.body.starts_with(marker))
-            .map(|note| Posted {
-                id: note.id,
-                body: note.body,
-            })
-            .collect())
-    }
-
-    async fn create(&self, body: String) -> Result<(), ForgeError> {
-        let call = Call::write(Method::POST, self.notes.clone(), json!({ "body": body }));
-        self.forge.send(&call).await.map(drop)
-    }
-
-    async fn update(&self, id: u64, body: String) -> Result<(), ForgeError> {
-        let call = Call::write(Method::PUT, format!("{}/{id}", self.notes), json!({ "body": body }));
-        self.forge.send(&call).await.map(drop)
-    }
-
-    async fn delete(&self, id: u64) -> Result<(), ForgeError> {
-        self.forge
-            .send(&Call::delete(format!("{}/{id}", self.notes)))
-            .await
-            .map(drop)
     }
 }

@@ -11,7 +11,7 @@ use crate::worker::waive;
 /// Where waivers are looked up.
 #[derive(Clone, Copy)]
 pub enum Waivers<'a> {
-    /// Nowhere: a dry run, or a repository without a ledger.
+    /// Nowhere: a dry run against a gate that publishes none.
     Nowhere,
     /// In the world's store; the key that they must be signed by is read only then.
     Ledger(&'a dyn Fn() -> Result<PublicKey, Outage>),

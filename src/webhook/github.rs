@@ -91,17 +91,18 @@ struct RequestedAction {
 
 pub(super) fn event(forge: &str, headers: Headers<'_>, body: &[u8]) -> Result<ForgeEvent, Refused> {
     let name = headers("x-github-event").ok_or(Refused::Unreadable)?;
-    let payload: Payload = json(body)?;
+    // An event that we ignore may have any form.
+    let payload = || json::<Payload>(body);
     match name.as_str() {
-        "pull_request" => payload.change(forge),
-        "pull_request_review" => payload.touched(forge),
-        "issue_comment" => Ok(payload.command(forge).unwrap_or_else(|| ignored(&name))),
-        "check_run" | "check_suite" => Ok(payload.recheck(forge).unwrap_or_else(|| ignored(&name))),
-        "merge_group" if payload.action.as_deref() == Some("checks_requested") => payload.queue(forge),
-        "push" => Ok(payload.push(forge)?.unwrap_or_else(|| ignored(&name))),
+        "pull_request" => payload()?.change(forge),
+        "pull_request_review" => payload()?.touched(forge),
+        "issue_comment" => Ok(payload()?.command(forge).unwrap_or_else(|| ignored(&name))),
+        "check_run" | "check_suite" => Ok(payload()?.recheck(forge).unwrap_or_else(|| ignored(&name))),
+        "merge_group" => payload()?.queue(forge),
+        "push" => Ok(payload()?.push(forge)?.unwrap_or_else(|| ignored(&name))),
         "installation" | "installation_repositories" => Ok(ForgeEvent::SettingsChanged { repo: None }),
         "repository" | "repository_ruleset" | "branch_protection_rule" => Ok(ForgeEvent::SettingsChanged {
-            repo: payload.repo(forge).ok(),
+            repo: payload()?.repo(forge).ok(),
         }),
         other => Ok(ignored(other)),
     }
@@ -195,6 +196,9 @@ impl Payload {
     }
 
     fn queue(&self, forge: &str) -> Result<ForgeEvent, Refused> {
+        if self.action.as_deref() != Some("checks_requested") {
+            return Ok(ignored("merge_group"));
+        }
         let group = self.merge_group.as_ref().ok_or(Refused::Unreadable)?;
         let base = group.base_ref.as_deref().and_then(|name| name.parse().ok());
         Ok(ForgeEvent::QueueChecked {

@@ -162,6 +162,62 @@ fn a_delivery_needs_a_usable_id() {
     assert_eq!(missing, Err(Refused::NoDelivery));
 }
 
+/// A change's event of each forge, with `more` among its members.
+fn odd(kind: ForgeKind, more: &[u8]) -> Result<ForgeEvent, Refused> {
+    let headers = ["github", "gitea", "gitlab"].map(|forge| {
+        let event = (format!("x-{forge}-event"), "pull_request".to_owned());
+        [event, (format!("x-{forge}-delivery"), "d".to_owned())]
+    });
+    let headers = headers.concat();
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    };
+    let body: &[u8] = match kind {
+        ForgeKind::Gitlab => {
+            br#"{"object_kind":"merge_request","project":{"id":5,"path_with_namespace":"acme/pay"},"object_attributes":{"iid":7}"#
+        }
+        _ => br#"{"action":"opened","number":7,"repository":{"id":5,"full_name":"acme/pay"}"#,
+    };
+    read(kind, "hub", &header, &[body, more, b"}"].concat()).map(|incoming| incoming.event)
+}
+
+#[test]
+fn odd_json_is_refused_or_does_nothing() {
+    let nested = |name: &str, depth: usize| format!(",\"{name}\":{}{}", "[".repeat(depth), "]".repeat(depth));
+    for kind in [ForgeKind::Github, ForgeKind::Forgejo, ForgeKind::Gitlab] {
+        let reads = |more: &[u8]| matches!(odd(kind, more), Ok(ForgeEvent::ChangeTouched { number: 7, .. }));
+        let twice = match kind {
+            ForgeKind::Gitlab => r#","project":{"id":6,"path_with_namespace":"acme/other"}"#,
+            _ => r#","repository":{"id":6,"full_name":"acme/other"}"#,
+        };
+        assert!(reads(b""), "{kind:?}");
+        assert!(reads(b",\"x\":1,\"x\":2"), "what is not read may come twice");
+        assert!(reads(b",\"x\":\"\xff\""), "and is not looked at");
+        for refused in [
+            twice.as_bytes(),
+            nested("ref", 100_000).as_bytes(),
+            b",\"ref\":\"\xff\"",
+            b",\"ref\":\"\\ud800\"",
+            b",\"x\":",
+            b"}",
+            b",\"ref\":NaN",
+        ] {
+            let more = String::from_utf8_lossy(&refused[..refused.len().min(60)]);
+            assert_eq!(odd(kind, refused), Err(Refused::Unreadable), "{kind:?} {more}");
+        }
+        // Deeper than any stack, and never descended into.
+        assert!(matches!(
+            odd(kind, nested("x", 1_000_000).as_bytes()),
+            Ok(_) | Err(Refused::Unreadable)
+        ));
+    }
+    // What nobody asked for may have any form.
+    assert_eq!(github("workflow_run", "[1, 2"), Ok(ignored("workflow_run")));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -53,18 +53,32 @@ pub struct Ordered<'a> {
 /// else is wrong, and no waiver has effect.
 pub async fn read<S: Store>(store: &S, key: &PublicKey, end_after: Timestamp) -> Result<Vec<Waiver>, Outage> {
     let records = store.waivers(end_after).await?;
-    let read: Result<Vec<_>, Outage> = records.iter().map(|record| open(record, key)).collect();
+    verified(records.iter().map(|record| record.envelope.as_str()), key)
+}
+
+/// What signed records, in the log's order, add up to.
+///
+/// * `envelopes`: of each waiver all records or none.
+///
+/// # Errors
+/// `waiver-unverified`, as for [`read`].
+pub fn verified<'a>(envelopes: impl IntoIterator<Item = &'a str>, key: &PublicKey) -> Result<Vec<Waiver>, Outage> {
+    let read: Result<Vec<_>, Outage> = envelopes
+        .into_iter()
+        .enumerate()
+        .map(|(at, envelope)| open(at, envelope, key))
+        .collect();
     Ok(fold(&read?))
 }
 
-fn open(record: &WaiverRecord, key: &PublicKey) -> Result<(Event, String), Outage> {
+fn open(at: usize, record: &str, key: &PublicKey) -> Result<(Event, String), Outage> {
     let unverified = |why: &str| Outage {
         code: "waiver-unverified",
-        what: format!("the record {} of a waiver cannot be believed", record.event),
+        what: format!("record {} of the waivers cannot be believed", at + 1),
         why: why.to_owned(),
-        next: "run: lychgate log check".to_owned(),
+        next: "run on the server: lychgate log check".to_owned(),
     };
-    let envelope = Envelope::parse(record.envelope.as_bytes()).map_err(|e| unverified(&e.to_string()))?;
+    let envelope = Envelope::parse(record.as_bytes()).map_err(|e| unverified(&e.to_string()))?;
     let payload = envelope
         .open(&[key])
         .ok_or_else(|| unverified("it is not signed by the attestation key"))?;
@@ -73,7 +87,7 @@ fn open(record: &WaiverRecord, key: &PublicKey) -> Result<(Event, String), Outag
         return Err(unverified("it is no record of a waiver"));
     }
     let event: Event = statement.predicate().map_err(|e| unverified(&e.to_string()))?;
-    Ok((event, sha256_hex(record.envelope.as_bytes())))
+    Ok((event, sha256_hex(record.as_bytes())))
 }
 
 /// Records what somebody orders, once.

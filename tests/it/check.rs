@@ -1,6 +1,7 @@
 //! `lychgate check`: a developer hears before a push what the server says at the push.
 
 use crate::support::{Gate, LYCHGATE, Run, Signing, WorkTree, token};
+use crate::waiver::{obey, told, waivers};
 
 /// A gate with one commit on `main`, and a work tree that tracks it.
 fn begin(gate: &Gate) -> WorkTree<'_> {
@@ -160,4 +161,122 @@ fn what_cannot_be_checked_is_said() {
     gate.scratch.run("git", &["init", "-q", "--bare", ungated]).ok();
     dev.git(&["remote", "add", "ungated", ungated]).ok();
     usage(dev.lychgate(&["check", "--remote", "ungated"]), "no-gate-at-remote");
+}
+
+#[test]
+fn a_waiver_counts_as_on_the_server() {
+    let gate = Gate::new();
+    gate.edit_policy("approvers = []", "approvers = [\"carol\"]");
+    let dev = begin(&gate);
+    gate.scratch.settled(&gate.bare);
+    let head = dev.commit("unsigned", "1\n", Signing::None);
+    same_verdict(&dev, &[], &["main"], &["unsigned-commit"]);
+    let command = told(&dev.push(&["main"]).refused("unsigned-commit").stderr)
+        .pop()
+        .unwrap();
+    obey(&gate, &command, "carol").ok();
+    let offline = dev.lychgate(&["check", "--offline"]).ends_with(1).stdout;
+    assert!(
+        !offline.contains("waive"),
+        "it was not fetched, and no waiver of a value is open: {offline}"
+    );
+    let said = dev.lychgate(&["check"]).ends_with(0).stdout;
+    assert!(said.contains("waived[unsigned-commit]"), "{said}");
+
+    // Revoked, it is over here too; and granted again, it lets in on both sides.
+    let id = waivers(&gate, "--active")[0]["id"].as_str().unwrap().to_owned();
+    gate.ask(&["waiver", "revoke", &id, "--reason", "the key came"]).ok();
+    same_verdict(&dev, &[], &["main"], &["unsigned-commit"]);
+    obey(&gate, &command, "carol").ok();
+    same_verdict(&dev, &[], &["main"], &[]);
+    assert_eq!(gate.tip("refs/heads/main").as_deref(), Some(head.as_str()));
+    // It is for this commit alone.
+    dev.commit("more", "1\n", Signing::None);
+    same_verdict(&dev, &[], &["main"], &["unsigned-commit"]);
+}
+
+#[test]
+fn a_waiver_of_a_value_is_the_servers_to_compare() {
+    let gate = Gate::new();
+    gate.edit_policy("approvers = []", "approvers = [\"carol\"]");
+    let dev = begin(&gate);
+    dev.commit("sample", &format!("key = {}\n", token(73)), Signing::Ssh);
+    let command = told(&dev.push(&["main"]).refused("secret-found").stderr).pop().unwrap();
+    let said = dev.lychgate(&["check"]).ends_with(1).stdout;
+    assert!(!said.contains("not checked: whether"), "{said}");
+    obey(&gate, &command, "carol").ok();
+    let said = dev.lychgate(&["check"]).ends_with(1).stdout;
+    assert!(
+        said.contains("not checked: whether one of 1 waivers of found values is about this"),
+        "{said}"
+    );
+    dev.push(&["main"]).ok();
+}
+
+/// One of the gate's published files is replaced in the clone by `text`; `None`: it is not there.
+fn forge(dev: &WorkTree<'_>, name: &str, text: Option<&str>) {
+    let entry = text.map_or(String::new(), |text| {
+        let blob = dev
+            .shell("printf '%s' \"$TOKEN\" | git hash-object -w --stdin", text)
+            .ok();
+        format!("100644 blob {}\\t{name}\\n", blob.trim())
+    });
+    let tree = format!(
+        "set -e; tree=$( (git ls-tree refs/lychgate/gate | grep -v {name}; printf '{entry}') | git mktree); \
+         git update-ref refs/lychgate/gate $(git commit-tree $tree -m forged)"
+    );
+    dev.shell(&tree, "").ok();
+}
+
+#[test]
+fn waivers_that_the_gate_did_not_sign_are_no_waivers() {
+    let gate = Gate::new();
+    gate.edit_policy("approvers = []", "approvers = [\"carol\"]");
+    let dev = begin(&gate);
+    dev.commit("unsigned", "1\n", Signing::None);
+    let command = told(&dev.push(&["main"]).refused("unsigned-commit").stderr)
+        .pop()
+        .unwrap();
+    obey(&gate, &command, "carol").ok();
+    dev.lychgate(&["check"]).ends_with(0);
+    let signed = dev.git(&["cat-file", "blob", "refs/lychgate/gate:waivers.json"]).ok();
+    let stranger = Gate::new();
+    let foreign = std::fs::read_to_string(stranger.home("attestation.pub")).unwrap();
+    let cases = [
+        ("not json".to_owned(), "waivers-unreadable"),
+        ("{}".to_owned(), "waivers-unreadable"),
+        (r#"["{}"]"#.to_owned(), "waiver-unverified"),
+        (
+            signed.replacen("payload\\\":\\\"", "payload\\\":\\\"A", 1),
+            "waiver-unverified",
+        ),
+        (signed.replacen("sig\\\":\\\"", "sig\\\":\\\"A", 1), "waiver-unverified"),
+    ];
+    for (text, code) in cases {
+        assert_ne!(text, signed);
+        forge(&dev, "waivers.json", Some(&text));
+        let run = dev.lychgate(&["check", "--offline"]);
+        assert!(
+            run.code > 1 && run.stderr.contains(&format!("[{code}]")),
+            "{text}: {}{}",
+            run.stdout,
+            run.stderr
+        );
+    }
+    forge(&dev, "waivers.json", None);
+    let said = dev.lychgate(&["check", "--offline"]).ends_with(1).stdout;
+    assert!(
+        said.contains("not checked: waivers, which this gate does not publish"),
+        "{said}"
+    );
+    // Another gate's key verifies none of them.
+    dev.lychgate(&["check"]).ends_with(0);
+    forge(&dev, "attestation.pub", Some(&foreign));
+    let run = dev.lychgate(&["check", "--offline"]);
+    assert!(
+        run.stderr.contains("[waiver-unverified]"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
 }

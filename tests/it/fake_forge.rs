@@ -7,6 +7,7 @@
 pub(crate) mod forgejo;
 pub(crate) mod github;
 pub(crate) mod gitlab;
+pub(crate) mod shelf;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -46,7 +47,7 @@ impl Seen {
         self.path
             .trim_matches('/')
             .split('/')
-            .map(|part| part.replace("%2F", "/"))
+            .map(|part| part.replace("%2F", "/").replace("%2A", "*"))
             .collect()
     }
 }

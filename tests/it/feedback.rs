@@ -399,9 +399,7 @@ fn unsigned_commits_are_signed_and_merges_stay_merges() {
     desk.sh("git switch -q -c side HEAD~1").ok();
     desk.commit("c", "1");
     desk.sh("git switch -q main && git merge -q --no-edit side").ok();
-    let mut remedy = remedy::unsigned(&desk.main(), Some(base), 3);
-    remedy.rotate_left(3); // The set-up of signing first, as someone without a key would.
-    desk.follow(&remedy);
+    desk.follow(&remedy::unsigned(&desk.main(), Some(base), 3));
     desk.all_signed(Some(base));
     assert_eq!(desk.sh("git rev-list --count --merges origin/main").ok(), "1");
     assert_eq!(

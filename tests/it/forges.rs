@@ -11,11 +11,13 @@ pub(crate) mod judged;
 mod limits;
 
 use crate::fake_forge::github::{APP, GitHubBrain, INSTALLATION, REPO, REPO_ID};
-use crate::fake_forge::{Brain, Fake};
+use crate::fake_forge::{Brain, Fake, Reply, Trouble};
+use axum::http::Method;
 use lychgate::forge::{Annotation, CheckState, Display, ForgeRepo};
 use lychgate::forges::{GitHub, GitHubApp, Manner};
-use lychgate::port::ForgeError;
+use lychgate::port::{Forge, ForgeError};
 use lychgate::push::Timestamp;
+use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -144,6 +146,28 @@ pub(crate) fn bodies(fake: &Fake<GitHubBrain>) -> Vec<String> {
         .iter()
         .map(|comment| comment["body"].as_str().unwrap().to_owned())
         .collect()
+}
+
+/// The access token of an account.
+pub(crate) fn token() -> String {
+    "canary".repeat(6)
+}
+
+/// For a fake whose change 7 has another head than the display.
+pub(crate) async fn moved_head_gets_nothing<B: Brain>(fake: &Fake<B>, hub: &impl Forge) {
+    assert!(!hub.show(&display(CheckState::Success, 0)).await.unwrap());
+    assert_eq!(fake.writes(), Vec::<String>::new());
+}
+
+/// A refusal has a code, and says neither the forge's words nor the token.
+pub(crate) async fn no_secret_is_told<B: Brain, F: Forge + Debug>(fake: &Fake<B>, hub: &F, stranger: &F) {
+    let trouble = Trouble::Refuse(Reply::refuse(403, &token()));
+    fake.order(Method::POST, "/statuses/", trouble);
+    let (code, why) = refused(hub.show(&display(CheckState::Failure, 1)).await);
+    assert_eq!(code, "permission-missing");
+    let (code, stranger_why) = refused(stranger.open_changes(&repo()).await);
+    assert_eq!(code, "credentials-refused");
+    assert!(!format!("{why} {stranger_why} {hub:?} {stranger:?}").contains("canary"));
 }
 
 /// Every request carried a credential.

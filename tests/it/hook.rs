@@ -1,9 +1,10 @@
 //! Real pushes through the hooks, and what a server's own git may still do beside them.
 //!
 //! In scope: refs, tags, objects that were there before, pushes of several refs and at once. [`outage`]: what
-//! the hooks need and cannot have. [`openpgp`]: first uses and second opinions. Out of scope: ways in
+//! the hooks need and cannot have. [`mend`]: what a refusal tells to do, done. [`openpgp`]: first uses and second opinions. Out of scope: ways in
 //! (`transport`), places of secrets (`places`), kills (`crash`).
 
+pub(crate) mod mend;
 mod openpgp;
 mod outage;
 

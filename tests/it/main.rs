@@ -11,6 +11,7 @@ mod crafted;
 mod crash;
 mod decision;
 mod deltas;
+mod deploy;
 #[cfg(feature = "bot")]
 mod fake_forge;
 mod feedback;

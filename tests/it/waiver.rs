@@ -19,7 +19,7 @@ fn begin(gate: &Gate) -> WorkTree<'_> {
 }
 
 /// The commands for an administrator in a refusal, each on one line.
-fn told(said: &str) -> Vec<String> {
+pub(crate) fn told(said: &str) -> Vec<String> {
     let joined = said.replace("remote: ", "").replace(" \\", "\\");
     let mut commands = Vec::new();
     let mut rest = joined.lines().map(str::trim).peekable();
@@ -39,7 +39,7 @@ fn told(said: &str) -> Vec<String> {
 }
 
 /// Does what the refusal says, as an administrator would: the words in capitals filled in, in the repository.
-fn obey(gate: &Gate, command: &str, approver: &str) -> crate::support::Run {
+pub(crate) fn obey(gate: &Gate, command: &str, approver: &str) -> crate::support::Run {
     let program = crate::support::LYCHGATE;
     let command = command
         .replacen("lychgate", program, 1)
@@ -49,7 +49,7 @@ fn obey(gate: &Gate, command: &str, approver: &str) -> crate::support::Run {
     gate.scratch.run("sh", &["-euc", &script])
 }
 
-fn waivers(gate: &Gate, which: &str) -> Vec<Value> {
+pub(crate) fn waivers(gate: &Gate, which: &str) -> Vec<Value> {
     let mut args = vec!["waiver", "list"];
     args.extend((!which.is_empty()).then_some(which));
     gate.json(&args)["waivers"].as_array().unwrap().clone()

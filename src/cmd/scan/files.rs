@@ -483,6 +483,7 @@ mod tests {
         let eye = Eye {
             scanner: &scanner,
             allow: &crate::gitleaks::Allow::default(),
+            rule_set: "",
             large: std::sync::Mutex::default(),
         };
         let text = seamed();

@@ -2,9 +2,10 @@
 //!
 //! In scope: branch protection, merged pull requests with reviews and statuses. Out of scope: tags.
 
-use super::{Forgejo, PAGE, Side, Status, User};
+use super::{PAGE, Side, Status, User};
 use crate::forge::ForgeRepo;
 use crate::forge::guard::{LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted, drift};
+use crate::forges::account::Account;
 use crate::forges::client::{Call, Session};
 use crate::forges::path;
 use crate::port::ForgeError;
@@ -90,7 +91,7 @@ struct Permissions {
 }
 
 /// Name and content of the rule that counts for a branch.
-async fn rule(forge: &Forgejo, at: &str, name: &RefName) -> Result<Option<(String, Rule)>, ForgeError> {
+async fn rule(forge: &Account<User>, at: &str, name: &RefName) -> Result<Option<(String, Rule)>, ForgeError> {
     let branch = path::encoded(name.short());
     let branch: Option<Branch> = forge.find(&format!("/repos/{at}/branches/{branch}")).await?;
     let Some(branch) = branch.filter(|branch| branch.protected) else {
@@ -102,7 +103,11 @@ async fn rule(forge: &Forgejo, at: &str, name: &RefName) -> Result<Option<(Strin
     Ok(found.map(|found| (rule, found)))
 }
 
-pub(super) async fn protection(forge: &Forgejo, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
+pub(super) async fn protection(
+    forge: &Account<User>,
+    repo: &ForgeRepo,
+    name: &RefName,
+) -> Result<Protection, ForgeError> {
     let rule = rule(forge, &path::repo(repo)?, name).await?;
     Ok(rule.map_or_else(Protection::default, |(_, rule)| enforced(&rule)))
 }
@@ -129,7 +134,7 @@ fn enforced(rule: &Rule) -> Protection {
 }
 
 pub(super) async fn landing(
-    forge: &Forgejo,
+    forge: &Account<User>,
     repo: &ForgeRepo,
     name: &RefName,
     steps: &[Oid],
@@ -167,7 +172,7 @@ pub(super) async fn landing(
 }
 
 async fn change(
-    forge: &Forgejo,
+    forge: &Account<User>,
     at: &str,
     pull: Pull,
     merged_as: Oid,
@@ -218,7 +223,7 @@ fn approvers(reviews: &[Review], author: &str, head: Oid) -> Vec<String> {
 }
 
 pub(super) async fn protect(
-    forge: &Forgejo,
+    forge: &Account<User>,
     repo: &ForgeRepo,
     name: &RefName,
     wanted: Wanted,
@@ -268,7 +273,7 @@ pub(super) async fn protect(
     Ok(vec![told])
 }
 
-pub(super) async fn missing(forge: &Forgejo, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+pub(super) async fn missing(forge: &Account<User>, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
     let Access { permissions } = forge.get(&format!("/repos/{}", path::repo(repo)?)).await?;
     let needs = [
         (permissions.push, "write access to the repository, for statuses"),

@@ -3,9 +3,10 @@
 //! In scope: protected branches, the project's merge checks and approvals, merged merge requests. Out of scope:
 //! tags; who may approve, which GitLab enforces by its own rules.
 
-use super::{Gitlab, User};
+use super::User;
 use crate::forge::ForgeRepo;
 use crate::forge::guard::{LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted, drift};
+use crate::forges::account::Account;
 use crate::forges::client::{Call, Session};
 use crate::forges::path;
 use crate::port::ForgeError;
@@ -119,7 +120,7 @@ const NOBODY: u64 = 0;
 /// Access level of a maintainer, the least that reads protection.
 const MAINTAINER: u64 = 40;
 
-async fn rules(forge: &Gitlab, repo: &ForgeRepo, name: &RefName) -> Result<Vec<Rule>, ForgeError> {
+async fn rules(forge: &Account<User>, repo: &ForgeRepo, name: &RefName) -> Result<Vec<Rule>, ForgeError> {
     let path = format!("/projects/{}/protected_branches?per_page=100", repo.id);
     let all: Vec<Rule> = forge.list(&path).await?;
     Ok(all
@@ -142,7 +143,11 @@ fn matches(pattern: &str, name: &str) -> bool {
         .any(|at| matches(rest, &name[at..]))
 }
 
-pub(super) async fn protection(forge: &Gitlab, repo: &ForgeRepo, name: &RefName) -> Result<Protection, ForgeError> {
+pub(super) async fn protection(
+    forge: &Account<User>,
+    repo: &ForgeRepo,
+    name: &RefName,
+) -> Result<Protection, ForgeError> {
     let rules = rules(forge, repo, name).await?;
     let project: Project = forge.get(&format!("/projects/{}", repo.id)).await?;
     let approvals: Option<Approvals> = forge.find(&format!("/projects/{}/approvals", repo.id)).await?;
@@ -193,7 +198,7 @@ fn enforced(
 }
 
 pub(super) async fn landing(
-    forge: &Gitlab,
+    forge: &Account<User>,
     repo: &ForgeRepo,
     name: &RefName,
     steps: &[Oid],
@@ -237,7 +242,7 @@ pub(super) async fn landing(
 }
 
 async fn change(
-    forge: &Gitlab,
+    forge: &Account<User>,
     repo: &ForgeRepo,
     request: Request,
     merged_as: Oid,
@@ -278,7 +283,7 @@ async fn change(
 }
 
 pub(super) async fn protect(
-    forge: &Gitlab,
+    forge: &Account<User>,
     repo: &ForgeRepo,
     name: &RefName,
     wanted: Wanted,
@@ -328,7 +333,7 @@ pub(super) async fn protect(
     Ok(told)
 }
 
-pub(super) async fn missing(forge: &Gitlab, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
+pub(super) async fn missing(forge: &Account<User>, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
     let project: Project = forge.get(&format!("/projects/{}", repo.id)).await?;
     let levels = [project.permissions.project_access, project.permissions.group_access];
     let level = levels

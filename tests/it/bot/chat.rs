@@ -1,6 +1,6 @@
 //! Commands in comments and by buttons: who may give them, what becomes of them, what the one comment says.
 
-use super::stage::{Stage, opened, run_kept as run};
+use super::stage::{Client, Stage, opened, run_kept as run};
 use crate::support::{masked, token};
 use lychgate::forge::{CheckState, Display, Permission};
 use lychgate::push::{Oid, Timestamp};
@@ -45,7 +45,7 @@ fn staffed(stage: &Stage) {
 }
 
 /// Delivers a comment and works until all is done; gives the last verdict.
-async fn command(stage: &Stage, door: &super::stage::Client, by: &str, comment: u64, text: &str) -> Display {
+async fn command(stage: &Stage, door: &Client, by: &str, comment: u64, text: &str) -> Display {
     let delivery = format!("comment-{comment}");
     let body = said(by, comment, text);
     assert_eq!(door.post_as("issue_comment", &body, &delivery).await, 202);
@@ -57,6 +57,16 @@ fn last_answer(display: &Display) -> &str {
     &display.answers.last().unwrap().text
 }
 
+/// Change 7 with one commit, judged; gives its head too.
+async fn judged(stage: &Stage, signed: bool) -> (Oid, Client) {
+    staffed(stage);
+    let head = stage.propose(7, "a.txt", signed);
+    let door = stage.open().await;
+    door.post(&opened(7), "d1").await;
+    stage.settle().await;
+    (head, door)
+}
+
 fn waivers(stage: &Stage) -> Vec<Value> {
     let list = stage.gate.json(&["waiver", "list", "--all"]);
     list["waivers"].as_array().unwrap().clone()
@@ -65,11 +75,7 @@ fn waivers(stage: &Stage) -> Vec<Value> {
 #[test]
 fn a_waiver_is_asked_for_approved_and_lets_the_change_in() {
     run(async |stage: Stage| {
-        staffed(&stage);
-        let head = stage.propose(7, "a.txt", false);
-        let door = stage.open().await;
-        door.post(&opened(7), "d1").await;
-        stage.settle().await;
+        let (head, door) = judged(&stage, false).await;
         let refused = stage.verdicts().pop().unwrap();
         insta::assert_snapshot!("refused", masked(refused.comment.as_deref().unwrap()));
         let asked = command(
@@ -116,11 +122,7 @@ fn a_waiver_is_asked_for_approved_and_lets_the_change_in() {
 #[test]
 fn a_comment_that_comes_twice_is_done_and_answered_once() {
     run(async |stage: Stage| {
-        staffed(&stage);
-        stage.propose(7, "a.txt", false);
-        let door = stage.open().await;
-        door.post(&opened(7), "d1").await;
-        stage.settle().await;
+        let (_, door) = judged(&stage, false).await;
         let body = said("ann", 1, "waive unsigned-commit no key");
         for delivery in ["c1", "c2", "c3"] {
             assert_eq!(door.post_as("issue_comment", &body, delivery).await, 202);
@@ -174,11 +176,7 @@ fn a_force_push_voids_what_was_asked_for_the_old_commit() {
 #[test]
 fn the_hook_honours_what_was_approved_at_the_forge() {
     run(async |stage: Stage| {
-        staffed(&stage);
-        let head = stage.propose(7, "a.txt", false);
-        let door = stage.open().await;
-        door.post(&opened(7), "d1").await;
-        stage.settle().await;
+        let (head, door) = judged(&stage, false).await;
         let dev = stage.gate.work_tree(stage.gate.bare.to_str().unwrap(), &[]);
         let from = stage.gate.scratch.path("forge.git").display().to_string();
         dev.git(&["fetch", "-q", &from, &format!("{head}:refs/heads/change")])
@@ -196,11 +194,7 @@ fn the_hook_honours_what_was_approved_at_the_forge() {
 #[test]
 fn what_is_granted_or_ended_in_the_shell_reaches_the_change_by_the_sweep() {
     run(async |stage: Stage| {
-        staffed(&stage);
-        let head = stage.propose(7, "a.txt", false);
-        let door = stage.open().await;
-        door.post(&opened(7), "d1").await;
-        stage.settle().await;
+        let (head, _door) = judged(&stage, false).await;
         let grant = [
             "waiver",
             "grant",
@@ -234,11 +228,7 @@ fn what_is_granted_or_ended_in_the_shell_reaches_the_change_by_the_sweep() {
 #[test]
 fn break_glass_takes_two_at_the_forge_too() {
     run(async |stage: Stage| {
-        staffed(&stage);
-        stage.propose(7, "a.txt", false);
-        let door = stage.open().await;
-        door.post(&opened(7), "d1").await;
-        stage.settle().await;
+        let (_, door) = judged(&stage, false).await;
         command(
             &stage,
             &door,
@@ -351,11 +341,7 @@ fn a_secret_that_somebody_pastes_into_a_command_goes_nowhere() {
 #[test]
 fn what_is_copied_from_the_comment_lets_the_change_in() {
     run(async |stage: Stage| {
-        staffed(&stage);
-        stage.propose(7, "a.txt", false);
-        let door = stage.open().await;
-        door.post(&opened(7), "d1").await;
-        stage.settle().await;
+        let (_, door) = judged(&stage, false).await;
         let comment = stage.verdicts().pop().unwrap().comment.unwrap();
         let line = |comment: &str, start: &str| {
             let at = comment.find(start).unwrap_or_else(|| panic!("no {start} in {comment}"));
@@ -393,11 +379,7 @@ fn each_documented_code_can_be_explained() {
 #[test]
 fn where_nothing_denies_there_is_nothing_to_waive() {
     run(async |stage: Stage| {
-        staffed(&stage);
-        stage.propose(7, "a.txt", true);
-        let door = stage.open().await;
-        door.post(&opened(7), "d1").await;
-        stage.settle().await;
+        let (_, door) = judged(&stage, true).await;
         assert_eq!(stage.verdicts().pop().unwrap().comment, None, "nothing to say");
         let shown = command(&stage, &door, "ann", 1, "waive unsigned-commit just in case").await;
         assert!(last_answer(&shown).contains("nothing to waive"));

@@ -1,33 +1,16 @@
 //! What the comment tells to copy, done as it stands in a clone of the change: afterwards the change may enter.
 
 use super::stage::{Client, Stage, opened, run_kept as run};
-use crate::support::{EMAIL, Run, WorkTree, token};
+use crate::hook::mend::{developer, sh};
+use crate::support::{WorkTree, token};
 use lychgate::forge::CheckState;
 
 /// A developer's clone with the change's branch `topic` checked out, and no key set up for signing yet.
 fn clone(stage: &Stage) -> WorkTree<'_> {
-    let scratch = &stage.gate.scratch;
-    let url = format!("file://{}", scratch.path("forge.git").display());
-    // A configuration that only this clone's commands see: they write into it.
-    let config = scratch.write("developer.gitconfig", "[user]\nname = Dev\n");
-    let dev = stage
-        .gate
-        .work_tree(&url, &[("GIT_CONFIG_GLOBAL", config.to_str().unwrap())]);
-    let ssh = scratch.path("home").join(".ssh");
-    std::fs::create_dir_all(&ssh).unwrap();
-    for end in ["", ".pub"] {
-        let from = format!("{}{end}", stage.gate.ssh_key().display());
-        std::fs::copy(from, ssh.join(format!("id_ed25519{end}"))).unwrap();
-    }
-    sh(&dev, &format!("git config --global user.email {EMAIL}"), "").ok();
-    sh(&dev, "git fetch -q && git switch -q -c topic origin/main", "").ok();
+    let url = format!("file://{}", stage.gate.scratch.path("forge.git").display());
+    let dev = developer(&stage.gate, &url);
+    sh(&dev, "git switch -q -c topic origin/main", "").ok();
     dev
-}
-
-/// A shell as a developer has it: who they are stands in git's configuration.
-fn sh(dev: &WorkTree<'_>, script: &str, token: &str) -> Run {
-    let names = "GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL";
-    dev.shell(&format!("unset {names}\n{script}"), token)
 }
 
 /// Brings the forge's change 7 to where the branch is, and gives the verdict on it.
@@ -44,12 +27,16 @@ async fn judged(stage: &Stage, door: &Client, delivery: &str) -> lychgate::forge
     stage.verdicts().pop().unwrap()
 }
 
-/// The commands of the comment; those that set up signing first, as someone without a key needs them.
-fn commands(comment: &str) -> String {
+/// The blocks of the comment as they are, for who has a key; `set_up`: with what only some need, for who has none.
+fn commands(comment: &str, set_up: bool) -> String {
     let blocks = comment.split("````sh\n").skip(1);
-    let lines = blocks.flat_map(|block| block.split("````").next().unwrap_or_default().lines());
-    let (first, then): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("git config --global"));
-    [first, then].concat().join("\n")
+    let blocks: Vec<&str> = blocks.map(|block| block.split("````").next().unwrap()).collect();
+    let text = blocks.concat();
+    if set_up {
+        text.replace("# git config", "git config")
+    } else {
+        text
+    }
 }
 
 /// Makes a change by `make`, is refused for `code`, does `edit` and then what the comment says, and may enter.
@@ -65,7 +52,7 @@ fn mends(code: &'static str, make: &'static str, edit: &'static str) {
         let comment = refused.comment.unwrap();
         assert!(comment.contains(&format!("**{code}**")), "{comment}");
         // The edit is the developer's own.
-        let told = commands(&comment);
+        let told = commands(&comment, sh(&dev, "git config user.signingkey", "").code != 0);
         sh(&dev, &format!("{edit}\n{told}"), &secret).ok();
         let mended = judged(&stage, &door, "d2").await;
         assert_eq!(mended.state, CheckState::Success, "{told}\n{:?}", mended.comment);
@@ -106,4 +93,21 @@ fn a_secret_in_an_earlier_commit_is_mended() {
         "echo 2 >b && git add b && git commit -q -m b"
     );
     mends("secret-found", make, "echo 'key = from-the-vault' >a");
+}
+
+/// Who signs by other means keeps them: the block's first lines are for those who have none.
+#[test]
+fn what_is_set_up_for_signing_stays() {
+    run(async |stage: Stage| {
+        let dev = clone(&stage);
+        let door = stage.open().await;
+        let make = "git config user.signingkey ~/.ssh/id_ed25519.pub && git config gpg.format ssh\n\
+                    echo 1 >a && git add a && git commit -q -m a && git push -q -u origin topic";
+        sh(&dev, make, "").ok();
+        let comment = judged(&stage, &door, "d1").await.comment.unwrap();
+        let before = sh(&dev, "git config --global --list", "").ok();
+        sh(&dev, &commands(&comment, false), "").ok();
+        assert_eq!(sh(&dev, "git config --global --list", "").ok(), before);
+        assert_eq!(judged(&stage, &door, "d2").await.state, CheckState::Success);
+    });
 }

@@ -3,6 +3,7 @@
 use super::stage::{SECRET, Stage, opened, run};
 use crate::forges::judged::judges;
 use hmac::{Hmac, KeyInit, Mac};
+use lychgate::forge::ForgeEvent;
 use serde_json::Value;
 use sqlx::{Connection, Row};
 use std::collections::BTreeMap;
@@ -132,6 +133,58 @@ fn a_signature_of_no_form_is_refused_before_its_body_comes() {
             status(&mut stream)
         });
         assert_eq!(refused.await.unwrap(), 401);
+    });
+}
+
+/// What is signed and cannot be used is refused, each by its status, and the door stays open.
+#[test]
+fn bad_bodies_are_refused_and_nothing_else_suffers() {
+    run(async |stage: Stage| {
+        let door = stage.open().await;
+        let port = door.port();
+        let change = opened(7);
+        let form = format!("payload={}", change.replace('{', "%7B").replace('"', "%22"));
+        let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+        let with = |more: &str| change.replacen('{', &format!("{{{more},"), 1).into_bytes();
+        let cases: Vec<(&str, Vec<u8>, u16)> = vec![
+            ("pull_request", form.into_bytes(), 400),
+            ("pull_request", Vec::new(), 400),
+            ("pull_request", deep.clone().into_bytes(), 400),
+            ("pull_request", with(&format!("\"ref\":{deep}")), 400),
+            ("pull_request", with(r#""action":"closed""#), 400),
+            ("pull_request", [&b"\xff\xfe"[..], change.as_bytes()].concat(), 400),
+            ("no_such_event", b"[".to_vec(), 202),
+            ("pull_request", with(r#""x":1"#), 202),
+        ];
+        let sent = tokio::task::spawn_blocking(move || {
+            let answer = |at: usize, event: &str, body: &[u8]| {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let head = head(event, &format!("bad{at}"), &signature(body), body.len());
+                stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+                status(&mut stream)
+            };
+            for (at, (event, body, wanted)) in cases.iter().enumerate() {
+                let start = String::from_utf8_lossy(&body[..body.len().min(80)]);
+                assert_eq!(answer(at, event, body), *wanted, "{event} {start}");
+            }
+        });
+        sent.await.unwrap();
+    });
+}
+
+/// A delivery's id is taken once: another body under it does nothing, however well it is signed.
+#[test]
+fn an_id_that_comes_again_with_another_body_does_nothing() {
+    run(async |stage: Stage| {
+        let door = stage.open().await;
+        assert_eq!(door.post(&opened(7), "d1").await, 202);
+        assert_eq!(door.post(&opened(8), "d1").await, 200);
+        assert_eq!(door.post(&opened(7), "d1 d2").await, 400, "an id has no blanks");
+        assert_eq!(door.post(&opened(7), &"d".repeat(129)).await, 400);
+        let lease = stage.lease().await.unwrap();
+        assert!(matches!(&lease.work.event, ForgeEvent::ChangeTouched { number: 7, .. }));
+        assert!(stage.finish(&lease).await);
+        assert!(stage.lease().await.is_none());
     });
 }
 

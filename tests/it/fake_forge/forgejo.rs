@@ -2,50 +2,31 @@
 //!
 //! In scope: the calls that the adapter makes. Out of scope: all else.
 
-use super::{Brain, Reply, Seen, page};
+use super::shelf::{ACCOUNT, Shelf, edited};
+use super::{Brain, Reply, Seen};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-pub(crate) const ACCOUNT: u64 = 5;
-
 /// What Forgejo knows.
 pub(crate) struct ForgejoBrain {
-    pub(crate) public: String,
-    pub(crate) token: String,
+    pub(crate) shelf: Shelf,
     pub(crate) heads: BTreeMap<u64, String>,
     pub(crate) statuses: Vec<Value>,
     pub(crate) reviews: Vec<Value>,
     pub(crate) comments: Vec<Value>,
     pub(crate) writers: BTreeMap<String, String>,
-    /// Answers to other reads, by the path below the repository.
-    pub(crate) canned: BTreeMap<String, Value>,
-    next_id: u64,
 }
 
 impl ForgejoBrain {
     pub(crate) fn new(token: &str) -> Self {
         Self {
-            public: String::new(),
-            token: token.to_owned(),
+            shelf: Shelf::new(token, ("limit", 50)),
             heads: BTreeMap::new(),
             statuses: Vec::new(),
             reviews: Vec::new(),
             comments: Vec::new(),
             writers: BTreeMap::new(),
-            canned: BTreeMap::new(),
-            next_id: 100,
         }
-    }
-
-    fn id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-
-    fn listed(&self, seen: &Seen, all: &[Value]) -> Reply {
-        let (items, next) = page(seen, &self.public, all, "limit", 50);
-        let reply = Reply::new(200, json!(items));
-        next.map_or_else(|| Reply::new(200, json!(items)), |next| reply.with("link", next))
     }
 
     fn pull(&self, number: u64) -> Option<Value> {
@@ -60,7 +41,7 @@ impl ForgejoBrain {
     }
 
     fn written(&mut self, body: &Value) -> Value {
-        json!({ "id": self.id(), "body": body["body"], "user": { "id": ACCOUNT, "login": "lychgate" } })
+        json!({ "id": self.shelf.id(), "body": body["body"], "user": { "id": ACCOUNT, "login": "lychgate" } })
     }
 
     fn repo(&mut self, seen: &Seen, parts: &[&str]) -> Reply {
@@ -68,13 +49,13 @@ impl ForgejoBrain {
         match (seen.method.as_str(), parts) {
             ("GET", ["pulls"]) => {
                 let all: Vec<Value> = self.heads.keys().filter_map(|number| self.pull(*number)).collect();
-                self.listed(seen, &all)
+                self.shelf.listed(seen, &all)
             }
             ("GET", ["pulls", n]) => match self.pull(number(n)) {
                 Some(pull) => Reply::new(200, pull),
                 None => Reply::refuse(404, "not found"),
             },
-            ("GET", ["pulls", _, "reviews"]) => self.listed(seen, &self.reviews.clone()),
+            ("GET", ["pulls", _, "reviews"]) => self.shelf.listed(seen, &self.reviews.clone()),
             ("POST", ["pulls", _, "reviews"]) => {
                 let mut review = self.written(&seen.body);
                 review["commit_id"] = seen.body["commit_id"].clone();
@@ -82,7 +63,7 @@ impl ForgejoBrain {
                 self.reviews.push(review.clone());
                 Reply::new(200, review)
             }
-            ("GET", ["branches", name]) if !self.canned.contains_key(&format!("branches/{name}")) => {
+            ("GET", ["branches", name]) if !self.shelf.canned.contains_key(&format!("branches/{name}")) => {
                 Reply::new(200, json!({ "name": name, "commit": { "id": "b".repeat(40) } }))
             }
             ("GET", ["collaborators", user, "permission"]) => match self.writers.get(*user) {
@@ -97,13 +78,13 @@ impl ForgejoBrain {
                     .filter(|one| one["url"].as_str().unwrap().ends_with(sha))
                     .cloned()
                     .collect();
-                self.listed(seen, &all)
+                self.shelf.listed(seen, &all)
             }
             ("POST", ["statuses", _]) => {
                 let body = &seen.body;
                 let url = format!("https://forge.example.com{}", seen.path);
                 let (context, description) = (&body["context"], &body["description"]);
-                let status = json!({ "id": self.id(), "status": body["state"], "context": context, "description": description, "url": url });
+                let status = json!({ "id": self.shelf.id(), "status": body["state"], "context": context, "description": description, "url": url });
                 self.statuses.push(status.clone());
                 Reply::new(201, status)
             }
@@ -113,41 +94,15 @@ impl ForgejoBrain {
                 self.comments.push(comment.clone());
                 Reply::new(201, comment)
             }
-            (method, ["issues", "comments", id]) => {
-                let Some(at) = self
-                    .comments
-                    .iter()
-                    .position(|comment| comment["id"] == json!(number(id)))
-                else {
-                    return Reply::refuse(404, "not found");
-                };
-                if method == "DELETE" {
-                    self.comments.remove(at);
-                    return Reply::new(204, Value::Null);
-                }
-                self.comments[at]["body"] = seen.body["body"].clone();
-                Reply::new(200, self.comments[at].clone())
-            }
-            ("GET", rest) => match self.canned.get(&rest.join("/")) {
-                Some(Value::Array(all)) => self.listed(seen, &all.clone()),
-                Some(one) => Reply::new(200, one.clone()),
-                None => Reply::refuse(404, "not found"),
-            },
-            ("POST" | "PUT" | "PATCH", rest) => {
-                // What was set is what is there from now on.
-                let before = self.canned.get(&rest.join("/")).cloned().unwrap_or(json!({}));
-                let after = super::laid_on(&before, seen.body.clone());
-                self.canned.insert(rest.join("/"), after.clone());
-                Reply::new(if seen.method == "POST" { 201 } else { 200 }, after)
-            }
-            _ => Reply::refuse(404, "not found"),
+            (_, ["issues", "comments", id]) => edited(&mut self.comments, seen, id),
+            (_, rest) => self.shelf.kept(seen, rest),
         }
     }
 }
 
 impl Brain for ForgejoBrain {
     fn answer(&mut self, seen: &Seen) -> Reply {
-        if seen.header("authorization") != format!("token {}", self.token) {
+        if seen.header("authorization") != format!("token {}", self.shelf.token) {
             return Reply::refuse(401, "token is required");
         }
         let parts = seen.parts();
@@ -157,7 +112,7 @@ impl Brain for ForgejoBrain {
             ["user", "repos"] => {
                 let repo = json!({ "id": 9001, "full_name": "acme/widget", "archived": false });
                 let old = json!({ "id": 9002, "full_name": "acme/old", "archived": true });
-                self.listed(seen, &[repo, old])
+                self.shelf.listed(seen, &[repo, old])
             }
             ["repos", "acme", "widget"] if !self.canned.contains_key("") => Reply::new(
                 200,

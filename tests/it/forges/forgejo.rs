@@ -1,9 +1,11 @@
 //! Forgejo: status, review and comment once each; its own swagger as judge.
 
-use super::judged::{Prism, judges};
-use super::{all_signed, display, hasty, head, later, other_head, refused, repo, wait};
+use super::judged::{Prism, idle_operations, judges};
+use super::{
+    all_signed, display, hasty, head, later, moved_head_gets_nothing, no_secret_is_told, other_head, repo, token, wait,
+};
 use crate::fake_forge::forgejo::ForgejoBrain;
-use crate::fake_forge::{Fake, Reply, Trouble};
+use crate::fake_forge::{Fake, Trouble};
 use axum::http::Method;
 use lychgate::forge::{CheckState, Permission};
 use lychgate::forges::Forgejo;
@@ -11,13 +13,9 @@ use lychgate::port::Forge;
 use lychgate::push::Timestamp;
 use secrecy::ExposeSecret;
 
-fn token() -> String {
-    "canary".repeat(6)
-}
-
 fn forgejo() -> Fake<ForgejoBrain> {
     let fake = Fake::start(ForgejoBrain::new(&token()));
-    fake.brain.lock().unwrap().public.clone_from(&fake.url);
+    fake.brain.lock().unwrap().shelf.public.clone_from(&fake.url);
     fake.brain.lock().unwrap().heads.insert(7, head());
     fake
 }
@@ -66,34 +64,24 @@ fn everything_is_shown_once_whatever_answer_is_lost() {
 fn a_moved_head_gets_nothing() {
     let fake = forgejo();
     fake.brain.lock().unwrap().heads.insert(7, other_head());
-    wait(async { assert!(!hub_at(&fake.url).show(&display(CheckState::Success, 0)).await.unwrap()) });
-    assert_eq!(fake.writes(), Vec::<String>::new());
+    wait(async { moved_head_gets_nothing(&fake, &hub_at(&fake.url)).await });
 }
 
 #[test]
 fn a_refusal_has_a_code_and_no_secret() {
     let fake = forgejo();
-    fake.order(
-        Method::POST,
-        "/statuses/",
-        Trouble::Refuse(Reply::refuse(403, &token())),
-    );
     wait(async {
-        let hub = hub_at(&fake.url);
-        let (code, why) = refused(hub.show(&display(CheckState::Failure, 1)).await);
-        assert_eq!(code, "permission-missing");
         let stranger = Forgejo::new("hub", &fake.url, "another-canary".into(), hasty()).unwrap();
-        let (code, stranger_why) = refused(stranger.open_changes(&repo()).await);
-        assert_eq!(code, "credentials-refused");
-        assert!(!format!("{why} {stranger_why} {hub:?} {stranger:?}").contains("canary"));
+        no_secret_is_told(&fake, &hub_at(&fake.url), &stranger).await;
     });
 }
 
 #[test]
 fn forgejos_own_swagger_accepts_adapter_and_fake() {
     let fake = forgejo();
-    let prism = Prism::before(&judges(), "forgejo.json", &fake.url);
-    fake.brain.lock().unwrap().public.clone_from(&prism.url);
+    let judges = judges();
+    let prism = Prism::before(&judges, "forgejo.json", &fake.url);
+    fake.brain.lock().unwrap().shelf.public.clone_from(&prism.url);
     fake.brain
         .lock()
         .unwrap()
@@ -140,6 +128,12 @@ fn forgejos_own_swagger_accepts_adapter_and_fake() {
             ("lychgate", token().as_str())
         );
     });
+    let idle = idle_operations(&fake, &judges.join("forgejo.json"));
+    assert!(
+        idle.iter()
+            .all(|it| !it.contains("/statuses/") && !it.contains("/reviews")),
+        "{idle:?}"
+    );
     let brain = fake.brain.lock().unwrap();
     let states: Vec<&str> = brain
         .statuses

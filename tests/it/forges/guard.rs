@@ -5,30 +5,29 @@ use super::judged::{Prism, judges};
 use super::{hasty, head, hub_at, other_head, repo, wait};
 use crate::fake_forge::forgejo::ForgejoBrain;
 use crate::fake_forge::github::{APP, GitHubBrain, REPO};
-use crate::fake_forge::gitlab::GitlabBrain;
 use crate::fake_forge::{Fake, laid_on};
 use crate::support::LYCHGATE;
 use axum::http::Method;
 use base64::Engine;
 use lychgate::forge::ForgeRepo;
-use lychgate::forge::guard::{Drift, Landing, Protection, RequiredCheck, Wanted, drift};
-use lychgate::forges::{Forgejo, GitHub, GitHubApp, Gitlab};
+use lychgate::forge::guard::{Drift, Landing, Protection, Wanted, drift};
+use lychgate::forges::{Forgejo, GitHub, GitHubApp};
 use lychgate::port::Forge;
 use lychgate::push::{Oid, RefName};
 use serde_json::{Value, json};
 use std::io::Read;
 
-const WANTED: Wanted = Wanted {
+pub(super) const WANTED: Wanted = Wanted {
     deletion_blocked: true,
     force_push_blocked: true,
     approvals: 1,
 };
 
-fn name(branch: &str) -> RefName {
+pub(super) fn name(branch: &str) -> RefName {
     format!("refs/heads/{branch}").parse().unwrap()
 }
 
-fn oid(digit: char) -> Oid {
+pub(super) fn oid(digit: char) -> Oid {
     digit.to_string().repeat(40).parse().unwrap()
 }
 
@@ -282,7 +281,7 @@ fn githubs_own_specification_accepts_guarding_and_uploading() {
     assert_eq!(text, r#"{"version":"2.1.0"}"#);
 }
 
-fn widget(forge: &str) -> ForgeRepo {
+pub(super) fn widget(forge: &str) -> ForgeRepo {
     ForgeRepo {
         forge: forge.to_owned(),
         id: 9001,
@@ -292,7 +291,7 @@ fn widget(forge: &str) -> ForgeRepo {
 }
 
 fn forgejo_landed(brain: &mut ForgejoBrain) {
-    let mut can = |path: &str, value: Value| brain.canned.insert(path.to_owned(), value);
+    let mut can = |path: &str, value: Value| brain.shelf.canned.insert(path.to_owned(), value);
     can(
         "branches/main",
         json!({ "name": "main", "protected": true, "effective_branch_protection_name": "main" }),
@@ -332,13 +331,14 @@ fn forgejos_own_specification_accepts_guarding() {
     let judges = judges();
     let fake = Fake::start(ForgejoBrain::new(token()));
     let prism = Prism::before(&judges, "forgejo.json", &fake.url);
-    fake.brain.lock().unwrap().public.clone_from(&prism.url);
+    fake.brain.lock().unwrap().shelf.public.clone_from(&prism.url);
     let repo = widget("forge");
     wait(async {
         let forge = Forgejo::new("forge", &prism.url, token().into(), hasty()).unwrap();
         fake.brain
             .lock()
             .unwrap()
+            .shelf
             .canned
             .insert("branches/main".into(), json!({ "name": "main", "protected": false }));
         assert_eq!(
@@ -385,6 +385,7 @@ fn forgejos_own_specification_accepts_guarding() {
         fake.brain
             .lock()
             .unwrap()
+            .shelf
             .canned
             .insert("branch_protections/main".into(), lax);
         let told = forge.protect(&repo, &name("main"), WANTED, false).await.unwrap();
@@ -393,89 +394,11 @@ fn forgejos_own_specification_accepts_guarding() {
             "{told:?}"
         );
         assert!(drift(WANTED, &forge.protection(&repo, &name("main")).await.unwrap()).is_empty());
-        fake.brain.lock().unwrap().canned.insert(
+        fake.brain.lock().unwrap().shelf.canned.insert(
             String::new(),
             json!({ "permissions": { "push": true, "admin": false } }),
         );
         assert_eq!(forge.missing(&repo).await.unwrap().len(), 1);
-    });
-}
-
-#[test]
-fn gitlab_is_guarded_by_protected_branches_and_merge_checks() {
-    let fake = Fake::start(GitlabBrain::new(token()));
-    let repo = widget("lab");
-    let set = |path: &str, value: Value| fake.brain.lock().unwrap().canned.insert(path.to_owned(), value);
-    wait(async {
-        let lab = Gitlab::new("lab", &fake.url, token().into(), hasty()).unwrap();
-        set("protected_branches", json!([]));
-        set(
-            "",
-            json!({ "only_allow_merge_if_pipeline_succeeds": false, "permissions": { "project_access": { "access_level": 30 } } }),
-        );
-        assert_eq!(
-            lab.protection(&repo, &name("main")).await.unwrap(),
-            Protection::default()
-        );
-        assert_eq!(
-            lab.missing(&repo).await.unwrap().len(),
-            1,
-            "a Developer reads no protection"
-        );
-        let told = lab.protect(&repo, &name("main"), WANTED, true).await.unwrap();
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[2].starts_with("by hand: an approval rule"), "{told:?}");
-        assert!(fake.writes().is_empty());
-        lab.protect(&repo, &name("main"), WANTED, false).await.unwrap();
-        assert_eq!(
-            fake.writes(),
-            ["POST /projects/9001/protected_branches", "PUT /projects/9001"]
-        );
-
-        set(
-            "protected_branches",
-            json!([{ "name": "ma*", "push_access_levels": [{ "access_level": 0 }], "allow_force_push": false }]),
-        );
-        set("", json!({ "only_allow_merge_if_pipeline_succeeds": true }));
-        set(
-            "approvals",
-            json!({ "reset_approvals_on_push": true, "merge_requests_author_approval": false }),
-        );
-        set(
-            "approval_rules",
-            json!([{ "approvals_required": 1, "protected_branches": [] }]),
-        );
-        let ours = RequiredCheck {
-            name: "lychgate".into(),
-            ours: true,
-        };
-        let protection = lab.protection(&repo, &name("main")).await.unwrap();
-        assert_eq!(protection.checks, [ours]);
-        assert!(drift(WANTED, &protection).is_empty());
-
-        let request = json!([{ "iid": 7, "state": "merged", "target_branch": "main", "sha": head(),
-            "squash_commit_sha": oid('a').to_string(), "author": { "id": 9, "username": "ann" },
-            "merge_user": { "id": 8, "username": "carl" } }]);
-        set(&format!("repository/commits/{}/merge_requests", oid('a')), request);
-        set("merge_requests/7/commits", json!([{ "id": head() }]));
-        set(
-            "merge_requests/7/approvals",
-            json!({ "approved_by": [
-            { "user": { "id": 9, "username": "ann" } }, { "user": { "id": 7, "username": "bob" } }] }),
-        );
-        let status = json!({ "id": 1, "sha": head(), "status": "success", "name": "lychgate" });
-        fake.brain.lock().unwrap().statuses.push(status);
-        let landing = lab.landing(&repo, &name("main"), &[oid('a'), oid('b')]).await.unwrap();
-        assert_eq!(landing.direct, [oid('b')]);
-        let change = &landing.changes[0];
-        assert_eq!(
-            (change.number, change.merged_as, change.merged_by.as_deref()),
-            (7, oid('a'), Some("carl"))
-        );
-        assert_eq!(
-            (change.approved_by.clone(), change.passed.clone()),
-            (vec!["bob".into()], vec!["lychgate".into()])
-        );
     });
 }
 

@@ -4,13 +4,14 @@
 //! the folder that `LYCHGATE_FORGE_JUDGES` names.
 
 use super::{display, hasty, head, hub_at, repo, wait};
-use crate::fake_forge::Fake;
 use crate::fake_forge::github::GitHubBrain;
+use crate::fake_forge::{Brain, Fake};
 use crate::support::free_port;
 use lychgate::forge::{CheckState, Permission};
 use lychgate::port::Forge;
 use lychgate::push::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -42,11 +43,13 @@ pub(crate) struct Prism {
 }
 
 impl Prism {
+    /// * `specification`: a file's name in the judges' folder, or its whole path.
     #[expect(clippy::disallowed_methods, reason = "Prism is a program")]
     pub(crate) fn before(judges: &Path, specification: &str, upstream: &str) -> Self {
         let port = free_port();
         // What it objects to stands there.
-        let log = File::create(judges.join(format!("{specification}.log"))).unwrap();
+        let name = Path::new(specification).file_name().unwrap().display();
+        let log = File::create(judges.join(format!("{name}.log"))).unwrap();
         let child = Command::new("node")
             .arg(judges.join("node_modules/@stoplight/prism-cli/dist/index.js"))
             .args(["proxy", "-p", &port.to_string(), "--errors"])
@@ -76,8 +79,55 @@ impl Drop for Prism {
     }
 }
 
+/// What Prism lets pass: each parameter of each call is one that the description names. Gives the operations that
+/// nobody called.
+pub(crate) fn idle_operations<B: Brain>(fake: &Fake<B>, description: &Path) -> BTreeSet<String> {
+    let description: Value = serde_json::from_slice(&std::fs::read(description).unwrap()).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
+        methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    let mut idle: BTreeSet<String> = all.collect();
+    for seen in fake.log() {
+        let method = seen.method.as_str();
+        let called = paths.keys().filter(|path| fits(path, &seen.path));
+        // `/users/me` is both itself and `/users/{name}`.
+        let called = called.min_by_key(|path| path.matches('{').count());
+        let path = called.unwrap_or_else(|| panic!("{method} {} is not described", seen.path));
+        let operation = &paths[path][&method.to_lowercase()];
+        let named: Vec<&str> = listed(operation)
+            .chain(listed(&paths[path]))
+            .map(|one| name(&description, one))
+            .collect();
+        for pair in seen.query.split('&').filter(|pair| !pair.is_empty()) {
+            let key = pair.split('=').next().unwrap();
+            assert!(named.contains(&key), "{method} {path} has no parameter {key}");
+        }
+        idle.remove(&format!("{method} {path}"));
+    }
+    idle
+}
+
+fn fits(template: &str, path: &str) -> bool {
+    let parts = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let (template, path) = (parts(template), parts(path));
+    let same = |(one, other): (&String, &String)| one == other || one.starts_with('{');
+    template.len() == path.len() && template.iter().zip(&path).all(same)
+}
+
+fn listed(item: &Value) -> impl Iterator<Item = &Value> {
+    item["parameters"].as_array().into_iter().flatten()
+}
+
+fn name<'a>(description: &'a Value, parameter: &'a Value) -> &'a str {
+    let named = |at: &str| description.pointer(at.trim_start_matches('#')).unwrap();
+    let parameter = parameter["$ref"].as_str().map_or(parameter, named);
+    parameter["name"].as_str().unwrap()
+}
+
 /// Status of one request, by hand.
-fn post(url: &str, path: &str, body: &str) -> u16 {
+pub(crate) fn post(url: &str, path: &str, body: &str) -> u16 {
     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
     let head = "host: x\r\nconnection: close\r\nauthorization: Bearer x\r\ncontent-type: application/json";
     let length = body.len();
@@ -140,6 +190,11 @@ fn githubs_own_specification_accepts_adapter_and_fake() {
         fake.brain.lock().unwrap().comments.push(twin);
         hub.show(&display(CheckState::Failure, 120)).await.unwrap();
     });
+    let idle = idle_operations(&fake, &judges.join("github.json"));
+    assert!(
+        idle.contains("POST /repos/{owner}/{repo}/rulesets"),
+        "what guards is judged in `guard`: {idle:?}"
+    );
     let brain = fake.brain.lock().unwrap();
     // The failure that the success had overtaken is said again, with its notes.
     assert_eq!(brain.annotations.values().map(Vec::len).sum::<usize>(), 240);

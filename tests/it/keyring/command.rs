@@ -31,33 +31,33 @@ fn installed() -> Kit {
     kit
 }
 
+/// An installation with alice's OpenPGP key, whose fingerprint it gives, and bob's SSH key.
+fn known() -> (Kit, String) {
+    let kit = installed();
+    let fpr = kit.gpg_key(RECEIVED - YEAR, "a@example.com", "ed25519", "never");
+    let export = ["--batch", "--armor", "--output", "a.asc", "--export", &fpr];
+    kit.run("gpg", &export, b"");
+    kit.ssh_key("b", &["ed25519"]);
+    let path = |name: &str| kit.path(name).to_str().unwrap().to_owned();
+    keys(&kit, &["add", &path("a.asc"), "--account", "alice"]).unwrap();
+    let bob = ["add", &path("b.pub"), "--account", "bob", "--email", "B@example.com"];
+    keys(&kit, &bob).unwrap();
+    (kit, fpr)
+}
+
 fn repository_keyring(kit: &Kit) -> FolderKeyring {
     FolderKeyring::open(&Home::of(&kit.path("r.git")).keyring())
 }
 
 #[test]
 fn keys_are_added_listed_revoked_and_removed() {
-    let kit = installed();
-    let fpr = kit.gpg_key(RECEIVED - YEAR, "a@example.com", "ed25519", "never");
-    kit.run(
-        "gpg",
-        &["--batch", "--armor", "--output", "a.asc", "--export", &fpr],
-        b"",
-    );
-    kit.ssh_key("b", &["ed25519"]);
+    let (kit, fpr) = known();
     kit.ssh_key("ca", &["ed25519"]);
-    let path = |name: &str| kit.path(name).to_str().unwrap().to_owned();
-    keys(&kit, &["add", &path("a.asc"), "--account", "alice"]).unwrap();
-    keys(
-        &kit,
-        &["add", &path("b.pub"), "--account", "bob", "--email", "B@example.com"],
-    )
-    .unwrap();
     keys(
         &kit,
         &[
             "add",
-            &path("ca.pub"),
+            kit.path("ca.pub").to_str().unwrap(),
             "--cert-authority",
             "--principal",
             "*@example.com",
@@ -87,21 +87,7 @@ fn keys_are_added_listed_revoked_and_removed() {
 
 #[test]
 fn a_key_that_cannot_be_read_hides_no_other() {
-    let kit = installed();
-    let fpr = kit.gpg_key(RECEIVED - YEAR, "a@example.com", "ed25519", "never");
-    kit.run(
-        "gpg",
-        &["--batch", "--armor", "--output", "a.asc", "--export", &fpr],
-        b"",
-    );
-    kit.ssh_key("b", &["ed25519"]);
-    let file = |name: &str| kit.path(name).to_str().unwrap().to_owned();
-    keys(&kit, &["add", &file("a.asc"), "--account", "alice"]).unwrap();
-    keys(
-        &kit,
-        &["add", &file("b.pub"), "--account", "bob", "--email", "b@example.com"],
-    )
-    .unwrap();
+    let (kit, fpr) = known();
     let keyring = repository_keyring(&kit);
     let path = kit.path(&format!("r.git/lychgate/keyring/openpgp/{fpr}.pgp"));
     assert!(path.exists());

@@ -323,12 +323,17 @@ impl<'a> Scanner<'a> {
             .collect();
         // What a container stores as it is has been found already.
         let known: std::collections::HashSet<[u8; 32]> = hits.iter().map(|hit| hit.fingerprint).collect();
-        let packed = unpacked
-            .shown
-            .into_iter()
-            .filter(|s| !known.contains(&s.hit.fingerprint));
-        matches.extend(packed.map(|s| self.finish(&s.hit, lines.span(&s.hit.span), s.excerpt)));
-        matches.extend(self.troubles(unpacked.troubles, &mut lines));
+        let mut packed = unpacked.shown;
+        packed.retain(|s| !known.contains(&s.hit.fingerprint));
+        // Lines are counted forward, and members need not come in the order of their places.
+        packed.sort_by_key(|s| s.hit.span.start);
+        let mut lines = place::Lines::new(data);
+        matches.extend(
+            packed
+                .into_iter()
+                .map(|s| self.finish(&s.hit, lines.span(&s.hit.span), s.excerpt)),
+        );
+        matches.extend(self.troubles(unpacked.troubles, place::Lines::new(data)));
         matches.sort_by(|a, b| (a.span.start, a.span.end, &a.rule).cmp(&(b.span.start, b.span.end, &b.rule)));
         if overflow || matches.len() > engine::MAX_HITS {
             matches.truncate(engine::MAX_HITS);
@@ -352,9 +357,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// The matches that say what of a container was not read: the first of each kind.
-    fn troubles(&self, mut troubles: Vec<(Trouble, Range<usize>)>, lines: &mut place::Lines) -> Vec<Match> {
+    fn troubles(&self, mut troubles: Vec<(Trouble, Range<usize>)>, mut lines: place::Lines) -> Vec<Match> {
         troubles.sort_by_key(|(why, place)| (*why, place.start));
         troubles.dedup_by_key(|(why, _)| *why);
+        troubles.sort_by_key(|(_, place)| place.start);
         let tell = |(why, place): (Trouble, Range<usize>)| {
             let (rule, title, certain) = why.told();
             Match {

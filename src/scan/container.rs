@@ -10,12 +10,14 @@
 //! a [`Trouble`]; what was read before it counts.
 
 mod ar;
+mod cfb;
 mod compressed;
 mod cpio;
 mod jpeg;
 mod pdf;
 mod png;
 mod rpm;
+mod sqlite;
 mod tar;
 mod zip;
 
@@ -178,6 +180,10 @@ pub(crate) enum Kind {
     Ar,
     Cpio,
     Rpm,
+    Sqlite,
+    Cfb,
+    /// Known by name and not read here.
+    Foreign,
 }
 
 impl Kind {
@@ -197,6 +203,14 @@ impl Kind {
             [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
             [b'!', b'<', b'a', b'r', b'c', b'h', b'>', b'\n', ..] => Some(Self::Ar),
             [0xed, 0xab, 0xee, 0xdb, ..] => Some(Self::Rpm),
+            _ if data.starts_with(b"SQLite format 3\0") => Some(Self::Sqlite),
+            [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1, ..] => Some(Self::Cfb),
+            // 7z, RAR, LZ4, lzip, compress.
+            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..]
+            | [b'R', b'a', b'r', b'!', 0x1a, 7, 0 | 1, ..]
+            | [0x04, 0x22, 0x4d, 0x18, ..]
+            | [b'L', b'Z', b'I', b'P', 1, ..]
+            | [0x1f, 0x9d, 0x89..=0x90, ..] => Some(Self::Foreign),
             _ if cpio::is(data) => Some(Self::Cpio),
             _ if tar::is(data) => Some(Self::Tar),
             _ if zip::ends(data) => Some(Self::Zip),
@@ -226,6 +240,9 @@ pub(crate) fn each(
         Kind::Ar => ar::each(data, budget, found, trouble),
         Kind::Cpio => cpio::each(data, budget, found, trouble),
         Kind::Rpm => rpm::each(data, budget, found, trouble),
+        Kind::Sqlite => scattered(sqlite::values(data), data, budget, found, trouble),
+        Kind::Cfb => scattered(cfb::streams(data), data, budget, found, trouble),
+        Kind::Foreign => trouble(Trouble::Unknown, 0..data.len()),
         Kind::Gzip | Kind::Xz | Kind::Bzip2 | Kind::Zstd | Kind::Lzma => {
             compressed::each(kind, data, budget, found, trouble);
         }
@@ -252,6 +269,27 @@ fn stored(
         found(Member { name, bytes, place }, budget);
     }
     Ok(())
+}
+
+/// Hands on what lies in a file in several parts, put together; `None` if the file is not what it begins as.
+fn scattered(
+    whole: Option<Zeroizing<Vec<u8>>>,
+    data: &[u8],
+    budget: &mut Budget,
+    found: &mut dyn FnMut(Member, &mut Budget),
+    trouble: &mut dyn FnMut(Trouble, Range<usize>),
+) {
+    let Some(whole) = whole else {
+        return trouble(Trouble::Broken, 0..data.len());
+    };
+    if whole.is_empty() {
+        return;
+    }
+    let (name, place) = (Vec::new(), 0..data.len());
+    match budget.member().and_then(|()| budget.copy(&whole)) {
+        Ok(bytes) => found(Member { name, bytes, place }, budget),
+        Err(why) => trouble(why, place),
+    }
 }
 
 /// A little-endian number of two bytes.

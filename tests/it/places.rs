@@ -49,7 +49,7 @@ fn every_kind_of_file_is_found_or_in_the_table() {
 /// A place in a push: its name, how it is made (in a work tree, with `$TOKEN`), and the refspec.
 ///
 /// What follows `TOKEN` in a refspec is the token.
-const PUSHED: [(&str, &str, &str); 18] = [
+const PUSHED: [(&str, &str, &str); 21] = [
     (
         "plain file",
         "echo \"k=$TOKEN\" >a.txt; git add .; git commit -qm a",
@@ -105,6 +105,22 @@ const PUSHED: [(&str, &str, &str); 18] = [
     (
         "author name",
         "GIT_AUTHOR_NAME=\"n $TOKEN\" git commit -q --allow-empty -m author",
+        "HEAD:refs/heads/topic",
+    ),
+    (
+        "committer name",
+        "GIT_COMMITTER_NAME=\"n $TOKEN\" git commit -q --allow-empty -m committer",
+        "HEAD:refs/heads/topic",
+    ),
+    (
+        "tagger name",
+        "GIT_COMMITTER_NAME=\"n $TOKEN\" git tag -a tagged -m tag",
+        "refs/tags/tagged",
+    ),
+    (
+        "archive",
+        "python3 -c 'import sys, zipfile; zipfile.ZipFile(\"a.zip\", \"w\", 8).writestr(\"a.txt\", sys.argv[1])' \"$TOKEN\"
+         git add .; git commit -qm zip",
         "HEAD:refs/heads/topic",
     ),
     (

@@ -326,6 +326,36 @@ fn containers_in_each_other_are_opened_to_the_bound_which_is_told() {
     assert_eq!(rules_of(base64(&nested(2)).as_bytes()), ["archive-too-large"]);
 }
 
+/// One member of a zip: a header and content as it is.
+fn member(method: u8, flags: u8, content: &[u8]) -> Vec<u8> {
+    let mut zip = [b"PK\x03\x04\x14\0", &[flags, 0, method, 0][..], &[0; 8]].concat();
+    zip.extend((content.len() as u32).to_le_bytes());
+    zip.extend([0, 0, 0, 0, 1, 0, 0, 0, b'a']);
+    [zip, content.to_vec()].concat()
+}
+
+#[test]
+fn what_is_told_of_containers_has_its_place_in_any_order() {
+    let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    deflate.write_all(format!("k = {}", token(1)).as_bytes()).unwrap();
+    let zip = [
+        member(99, 0, b"?\n"),
+        member(8, 0, &deflate.finish().unwrap()),
+        member(0, 1, b"?\n"),
+        member(0, 0, format!("\n\n{}", token(2)).as_bytes()),
+    ];
+    let found = find(&zip.concat());
+    let told: Vec<(&str, u32)> = found.iter().map(|m| (m.rule.as_str(), m.span.start_line)).collect();
+    let line = |members: usize| 1 + zip[..members].concat().iter().filter(|b| **b == b'\n').count() as u32;
+    let expected = [
+        ("archive-method-unknown", 1),
+        ("acme-token", line(1)),
+        ("archive-encrypted", line(2)),
+        ("acme-token", line(4)),
+    ];
+    assert_eq!(told, expected);
+}
+
 #[test]
 fn encodings_in_each_other_are_read_to_the_bound_which_is_told() {
     let nested = |levels: usize| (0..levels).fold(format!("x = {}", token(8)), |inner, _| base64(inner.as_bytes()));

@@ -398,6 +398,103 @@ fn what_only_begins_as_a_container_is_told() {
 }
 
 #[test]
+fn archives_that_are_not_read_are_told() {
+    for magic in [
+        b"7z\xbc\xaf\x27\x1c".as_slice(),
+        b"Rar!\x1a\x07\x01\0",
+        b"\x04\x22\x4d\x18",
+        b"LZIP\x01",
+        b"\x1f\x9d\x90",
+    ] {
+        assert_eq!(open(&[magic, b" and more"].concat()), (vec![], vec![Trouble::Unknown]));
+    }
+}
+
+/// A database of pages of 512 bytes with one value that goes on in two more.
+fn database(value: &[u8]) -> Vec<u8> {
+    const USABLE: usize = 512;
+    let mut data = vec![0; 4 * USABLE];
+    data[..16].copy_from_slice(b"SQLite format 3\0");
+    data[16..18].copy_from_slice(&[2, 0]);
+    let length = value.len();
+    let least = (USABLE - 12) * 32 / 255 - 23;
+    let even = least + (length - least) % (USABLE - 4);
+    let local = if even <= USABLE - 35 { even } else { least };
+    // The second page: a leaf with one cell, whose value goes on in the fourth and then the third.
+    let at = USABLE - local - 7;
+    data[USABLE..USABLE + 10].copy_from_slice(&[13, 0, 0, 0, 1, 0, 0, 0, (at >> 8) as u8, at as u8]);
+    let cell = [
+        &[0x80 | (length >> 7) as u8, length as u8 & 0x7f, 1][..],
+        &value[..local],
+        &[0, 0, 0, 4],
+    ]
+    .concat();
+    data[USABLE + at..2 * USABLE].copy_from_slice(&cell);
+    let (second, third) = value[local..].split_at((length - local).min(USABLE - 4));
+    data[3 * USABLE + 3] = 3;
+    data[3 * USABLE + 4..][..second.len()].copy_from_slice(second);
+    data[2 * USABLE + 4..][..third.len()].copy_from_slice(third);
+    data
+}
+
+#[test]
+fn values_of_several_pages_are_put_together() {
+    let value: Vec<u8> = (0..1000u32)
+        .flat_map(|i| i.to_string().into_bytes())
+        .take(1200)
+        .collect();
+    assert_eq!(texts(&database(&value)), [[&value[..], b"\n"].concat()]);
+    let mut own_end = database(&value);
+    own_end[3 * 512 + 3] = 4;
+    assert!(texts(&own_end)[0].len() < value.len());
+    assert_eq!(open(b"SQLite format 3\0").1, [Trouble::Broken]);
+}
+
+/// A compound file whose sectors hold, from the first: chains, directory, parts of a stream (2, 4), of the small
+/// streams (3, 5), and the chains of those.
+fn compound(text: &[u8], small: &[u8]) -> Vec<u8> {
+    let mut data = vec![0xff; 8 * 512];
+    data[..8].copy_from_slice(&[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1]);
+    let mut put = |at: usize, number: u32| data[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    put(30, 6 << 16 | 9);
+    put(48, 1);
+    put(60, 6);
+    put(76, 0);
+    for (sector, next) in [0xffff_fffd, 0xffff_fffe, 4, 5, 0xffff_fffe, 0xffff_fffe, 0xffff_fffe]
+        .into_iter()
+        .enumerate()
+    {
+        put(512 + 4 * sector, next);
+    }
+    put(2 * 512 + 116, 3);
+    // Small sectors 0 and 9 are one stream.
+    put(7 * 512, 9);
+    put(7 * 512 + 36, 0xffff_fffe);
+    let mut place =
+        |sector: usize, at: usize, text: &[u8]| data[(sector + 1) * 512 + at..][..text.len()].copy_from_slice(text);
+    place(2, 0, &text[..512]);
+    place(4, 0, &text[512..]);
+    place(3, 0, &small[..64]);
+    place(5, 64, &small[64..]);
+    data
+}
+
+#[test]
+fn streams_that_lie_in_parts_are_put_together() {
+    let text: Vec<u8> = (0..1000u32)
+        .flat_map(|i| i.to_string().into_bytes())
+        .take(700)
+        .collect();
+    let all = texts(&compound(&text, &text[..100])).concat();
+    assert!(memchr::memmem::find(&all, &text).is_some());
+    assert!(memchr::memmem::find(&all, &text[..100]).is_some_and(|at| at < all.len()));
+    let of_small = memchr::memmem::rfind(&all, &text[..100]).unwrap();
+    assert!(of_small > memchr::memmem::find(&all, &text).unwrap());
+    assert_eq!(open(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1").1, [Trouble::Broken]);
+    assert!(texts(&compound(&text, &text[..100])[..512]).is_empty());
+}
+
+#[test]
 fn what_is_encrypted_is_told() {
     let pdf = b"%PDF-1.7\n1 0 obj<</Length 9>>stream\n\x01\x02endstream\ntrailer<</Encrypt 5 0 R>>";
     assert_eq!(open(pdf).1, [Trouble::Encrypted]);
@@ -447,7 +544,7 @@ fn every_kind_of_bomb_ends_at_the_bound() {
     }
 }
 
-const MAGICS: [&[u8]; 12] = [
+const MAGICS: [&[u8]; 14] = [
     b"PK\x03\x04",
     b"\x1f\x8b\x08\0",
     b"\xfd7zXZ\0\0\x04",
@@ -459,6 +556,8 @@ const MAGICS: [&[u8]; 12] = [
     b"\xff\xd8\xff\xe1\0\x70http://ns.adobe.com/xmp/extension/\0",
     b"!<arch>\n",
     b"\xed\xab\xee\xdb",
+    b"SQLite format 3\0\x02\0\0\0\0",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     b"",
 ];
 
@@ -474,11 +573,13 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_container_is_read_without_panic(at in 0usize..200, byte in any::<u8>(), cut in 0usize..200) {
+    fn a_damaged_container_is_read_without_panic(at in 0usize..4000, byte in any::<u8>(), cut in 0usize..200) {
         let packed = gzip(b"words and words and words");
         let mut whole = vec![zip_of("name", 8, 0, &deflate(b"words and words")), tar_of("name", b"ustar", b"words")];
         whole.extend([[b"!<arch>\n".to_vec(), ar_of("name", &packed)].concat(), cpio_of("name", &packed), rpm_of(&packed)]);
         whole.extend(streams());
+        let value = [b'x'; 1200];
+        whole.extend([database(&value), compound(&value[..700], &value[..100])]);
         for mut data in whole {
             let length = data.len();
             data[at % length] = byte;

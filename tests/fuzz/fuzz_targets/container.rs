@@ -3,7 +3,7 @@
 
 use lychgate::scan::{FingerprintKey, MAX_EXCERPT, RuleSet, Scanner};
 
-const MAGICS: [&[u8]; 13] = [
+const MAGICS: [&[u8]; 15] = [
     b"PK\x03\x04",
     b"\x1f\x8b\x08\0",
     b"\xfd7zXZ\0\0\x04",
@@ -16,6 +16,8 @@ const MAGICS: [&[u8]; 13] = [
     b"!<arch>\n",
     b"\xed\xab\xee\xdb",
     b"\x50\x2a\x4d\x18\0\0\0\0\x28\xb5\x2f\xfd",
+    b"SQLite format 3\0\x02\0\0\0\0",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     b"H4sI",
 ];
 

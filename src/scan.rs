@@ -47,6 +47,7 @@ mod likeness;
 mod outline;
 mod part;
 mod place;
+mod placeholder;
 mod rules;
 pub mod shape;
 mod simd;

@@ -375,7 +375,7 @@ const CONFIDENCES: [(&str, Confidence); 3] = [
 ];
 
 /// Raised whenever the same rules may give other matches, so that old verdicts are not reused.
-pub const CORE_VERSION: u32 = 2;
+pub const CORE_VERSION: u32 = 3;
 
 /// SHA-256 over the core's version and the files, hex; independent of the files' order.
 pub fn digest(files: &[(&str, &str)]) -> String {

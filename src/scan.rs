@@ -48,6 +48,7 @@ mod likeness;
 mod outline;
 mod part;
 mod place;
+mod placeholder;
 mod rules;
 pub mod shape;
 mod simd;

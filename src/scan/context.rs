@@ -4,8 +4,9 @@
 //! confidence and never raise it, so that what a writer puts there can at most
 //! turn a finding into advice. Out of scope: the secret itself (`evidence`).
 
-use super::evidence::words;
+use super::placeholder::words;
 use std::ops::Range;
+use zeroize::Zeroizing;
 
 /// Longest name that is looked at, in bytes.
 const MAX_NAME: usize = 80;
@@ -40,7 +41,7 @@ impl Found<'_> {
 }
 
 /// Words of a name whose value is meant to be seen, or is a digest of something.
-const SEEN: [&str; 26] = [
+const SEEN: [&str; 30] = [
     "alphabet",
     "licence",
     "license",
@@ -48,10 +49,14 @@ const SEEN: [&str; 26] = [
     "charset",
     "checksum",
     "commit",
+    "crypted",
     "digest",
+    "encrypted",
     "fingerprint",
     "foreign",
     "hash",
+    "hashed",
+    "idempotency",
     "integrity",
     "md",
     "partition",
@@ -69,13 +74,93 @@ const SEEN: [&str; 26] = [
     "guid",
 ];
 
-/// Whether the name before a secret says that it is none: `public_key`, `cache-key`, `SRCREV_token`.
+/// Words at the end of a name whose value tells where or what something is: `secretName`, `token_url`.
+const ABOUT: [&str; 14] = [
+    "algorithm",
+    "class",
+    "field",
+    "file",
+    "filename",
+    "format",
+    "label",
+    "name",
+    "path",
+    "ref",
+    "type",
+    "uri",
+    "url",
+    "version",
+];
+
+/// Whether the name before a secret says that it is none: `public_key`, `cache-key`, `SRCREV_token`, `secretName`.
 pub(crate) fn seen(found: &Found) -> bool {
+    let words = name(found);
+    let about = words.last().is_some_and(|word| ABOUT.contains(&word.as_str()));
+    // A header's nonce: <https://www.rfc-editor.org/rfc/rfc6455#section-11.3.1>.
+    let nonce = words
+        .iter()
+        .map(|word| word.as_str())
+        .eq(["sec", "web", "socket", "key"]);
+    about || nonce || words.iter().any(|word| SEEN.contains(&word.as_str()))
+}
+
+/// Whether the name before a secret can mean nothing but one: a password, a secret, or a key or token to get in with.
+pub(crate) fn guarded(found: &Found) -> bool {
+    let words = name(found);
+    let is = |word: &Zeroizing<String>, list: &[&str]| list.contains(&word.as_str());
+    let alone = |word| {
+        is(
+            word,
+            &["password", "passwd", "passphrase", "secret", "apikey", "authtoken"],
+        )
+    };
+    let pair = |two: &[Zeroizing<String>]| {
+        is(&two[0], &["access", "api", "auth", "private"]) && is(&two[1], &["key", "token"])
+    };
+    words.iter().any(alone) || words.windows(2).any(pair)
+}
+
+/// Whether a password's hash stands where hashes are kept: an account's line in a password file (`bob:$apr1$…`), a
+/// line that says hash or crypt before it, a scheme in braces (`{bcrypt}$2a$…`).
+pub(crate) fn keeps_hashes(found: &Found) -> bool {
+    let start = found.secret.start;
+    let near = &found.text[start.saturating_sub(MAX_NAME)..start];
+    let line = memchr::memrchr(b'\n', near).map_or(near, |feed| &near[feed + 1..]);
+    let said = |word: &Zeroizing<String>| word.contains("hash") || word.contains("crypt") || word.contains("htpasswd");
+    let account = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'@' | b'_' | b'-' | b'+');
+    let name = line.trim_ascii_start().strip_suffix(b":");
+    let ends = matches!(found.text.get(found.secret.end), None | Some(b'\n' | b'\r'));
+    words(line).iter().any(said) || ends && name.is_some_and(|name| !name.is_empty() && name.iter().all(account))
+}
+
+/// Whether letters or digits go on before or after a secret, where the expression does not say what stands there.
+///
+/// An escape before it (`\n`, `%3D`, `\u003d`) is no part of the word.
+pub(crate) fn part_of_more(found: &Found) -> bool {
+    let (secret, whole) = (&found.secret, &found.whole);
+    let letter = |at: usize| found.text.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    let goes_on = |at: usize| at > 0 && letter(at - 1) && letter(at);
+    let before = whole.start == secret.start && goes_on(secret.start) && !escaped(&found.text[..secret.start]);
+    before || whole.end == secret.end && goes_on(secret.end)
+}
+
+/// Whether a text ends in an escape: `\n`, `\x3d`, `\u003d`, `%3D`.
+fn escaped(text: &[u8]) -> bool {
+    let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    match text {
+        [.., b'\\', b'a'..=b'z' | b'0'] => true,
+        [.., b'%', a, b] | [.., b'\\', b'x', a, b] => hex(&[*a, *b]),
+        [.., b'\\', b'u', a, b, c, d] => hex(&[*a, *b, *c, *d]),
+        _ => false,
+    }
+}
+
+/// The words of the name before a secret, in its line.
+fn name(found: &Found) -> Vec<Zeroizing<String>> {
     let before = found.before();
     let name = &before[before.len().saturating_sub(MAX_NAME)..];
     // Of several lines only the last one names the value.
-    let name = memchr::memrchr(b'\n', name).map_or(name, |i| &name[i..]);
-    words(name).iter().any(|word| SEEN.contains(&word.as_str()))
+    words(memchr::memrchr(b'\n', name).map_or(name, |i| &name[i..]))
 }
 
 /// The address in whose user part the secret stands: `scheme://user:secret@host`.
@@ -150,6 +235,9 @@ mod tests {
                 "{text}"
             );
         }
+        for text in ["my_key_name: abc", "tokenkey-url = abc", "Sec-WebSocket-Key: abc"] {
+            assert!(seen(&found(text, "ey", "abc")), "{text}");
+        }
         for text in [
             "api_key = \"abc\"",
             "public = x;\napi_key = abc",
@@ -159,6 +247,62 @@ mod tests {
                 !seen(&found(text, "key", "abc")) && !seen(&found(text, "token", "abc")),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn hashes_are_kept_in_password_files_and_under_names_that_say_so() {
+        let kept = |text: &str| keeps_hashes(&found(text, "$6$x$y", "$6$x$y"));
+        for text in [
+            "bob@acme:$6$x$y\nal:",
+            "  bob:$6$x$y",
+            "PWDHASH='$6$x$y'",
+            "(\"{crypt}$6$x$y\")",
+        ] {
+            assert!(kept(text), "{text}");
+        }
+        for text in [
+            "$6$x$y",
+            "root:$6$x$y:19000:0:",
+            "password: $6$x$y",
+            "'bob', '$6$x$y')",
+            "hash:\n $6$x$y",
+        ] {
+            assert!(!kept(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_piece_of_a_longer_word_is_told_from_one_after_an_escape() {
+        let piece = |text: &str| {
+            let at = text.find("abc_1").unwrap_or(0);
+            let place = at..at + 5;
+            part_of_more(&Found {
+                text: text.as_bytes(),
+                whole: place.clone(),
+                secret: place,
+            })
+        };
+        for text in ["xabc_1", "abc_12", "thisabc_1 "] {
+            assert!(piece(text), "{text}");
+        }
+        for text in ["abc_1", "-abc_1-", "\\nabc_1", "%3Dabc_1", "\\u003dabc_1", "\\x3dabc_1"] {
+            assert!(!piece(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn some_names_can_mean_nothing_but_a_secret() {
+        for text in [
+            "apiKey: abc",
+            "auth_token=abc",
+            "my-client-secret=abc",
+            "DB_PASSWORD: abc",
+        ] {
+            assert!(guarded(&found(text, text, "abc")), "{text}");
+        }
+        for text in ["key: abc", "token=abc", "session_token=abc", "primary-key=abc"] {
+            assert!(!guarded(&found(text, text, "abc")), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What speaks for and against a match: structure checks, entropy, placeholders.
+//! What speaks for and against a match: structure checks, entropy, what a text is unlike.
 //!
 //! Pure judgements on the secret's bytes. A failed structure check lowers the
 //! confidence and never drops: a token with a broken checksum may be a typing
@@ -6,6 +6,9 @@
 
 use super::context::{self, Address, Found};
 use super::likeness;
+use super::placeholder::{
+    crypted, encoded_words, own_name, phrase, placeholder, reference, repeated, sequential, worded,
+};
 use super::rules::Entry;
 use crate::finding::Confidence;
 use base64::Engine;
@@ -56,7 +59,7 @@ impl Check {
     pub(crate) fn judge(self, secret: &[u8]) -> Structure {
         let yes = match self {
             Self::GithubCrc32 => github_crc32(secret),
-            Self::Jwt => jwt(secret),
+            Self::Jwt => return jwt(secret),
             Self::AwsAccessKey => aws_access_key(secret),
             Self::PrivateKey => return private_key(secret),
             Self::Random => return random(secret),
@@ -109,15 +112,20 @@ fn doubts(entry: &Entry, found: &Found) -> impl Iterator<Item = (bool, &'static 
         (worded(secret), "a placeholder's word"),
         (repeated(secret), "one character repeated"),
         (
-            (bound || address.is_some()) && own_name(secret),
+            (entry.confidence < Confidence::High || address.is_some()) && own_name(secret),
             "only words, one of which is password, secret, token or key",
         ),
         (
             bound && context::seen(found),
-            "the name says that the value is meant to be seen, or a digest",
+            "the name says that the value is meant to be seen, a digest, or says where something is",
+        ),
+        (context::part_of_more(found), "a piece of a longer word"),
+        (
+            crypted(secret) && context::keeps_hashes(found),
+            "a password's hash where hashes are kept",
         ),
         (
-            entry.generic && uuid(secret),
+            entry.generic && uuid(secret) && !context::guarded(found),
             "a UUID: more often an identifier than a secret",
         ),
         (
@@ -230,17 +238,28 @@ fn base62(mut number: u32) -> [u8; 6] {
 }
 
 /// Three parts, the first of which is JSON with an `alg`.
-fn jwt(secret: &[u8]) -> bool {
+///
+/// One that nobody signed (`none`) gives no access. A head that is no JSON is another kind of text, which other
+/// rules may know by its name.
+fn jwt(secret: &[u8]) -> Structure {
     let mut parts = secret.split(|b| *b == b'.');
     let (Some(header), Some(payload)) = (parts.next(), parts.next()) else {
-        return false;
+        return Structure::Absent;
     };
     let json = |part: &[u8]| {
         let text = Zeroizing::new(URL_SAFE_NO_PAD.decode(part).ok()?);
         serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&text).ok()
     };
-    let has_algorithm = json(header).is_some_and(|map| map.get("alg").is_some_and(serde_json::Value::is_string));
-    has_algorithm && !payload.is_empty()
+    let Some(header) = json(header) else {
+        return Structure::Absent;
+    };
+    let algorithm = header.get("alg").and_then(serde_json::Value::as_str);
+    let signed = algorithm.is_some_and(|name| !name.eq_ignore_ascii_case("none"));
+    if signed && !payload.is_empty() {
+        Structure::Confirmed
+    } else {
+        Structure::Refuted
+    }
 }
 
 /// Base-32 after the four letters of the prefix, and, for ids of the present format, an account of 12 digits.
@@ -300,8 +319,8 @@ fn random(secret: &[u8]) -> Structure {
     let letters = secret.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let number = letters == 0 && secret.len() < 30;
     let word = digits == 0 && secret.len() < 20;
-    let reads = path(secret) || identifier(secret) || likeness::ordinary(secret);
-    if number || word || reads || reference(secret) || worded(secret) {
+    let reads = path(secret) || identifier(secret) || host(secret) || likeness::ordinary(secret);
+    if number || word || reads || reference(secret) || worded(secret) || public_der(secret) {
         Structure::Absent
     } else {
         Structure::Possible
@@ -315,6 +334,8 @@ fn path(text: &[u8]) -> bool {
 }
 
 /// Short parts with `_` between them, each of one case and with digits at one place only: `CFG80211_ADD_KEY2`.
+///
+/// Also one such name given to another, `key=other_key2`, and one in another, `module.some_key2`.
 fn identifier(text: &[u8]) -> bool {
     let part = |part: &[u8]| {
         let letters = || part.iter().filter(|b| b.is_ascii_alphabetic());
@@ -322,7 +343,35 @@ fn identifier(text: &[u8]) -> bool {
         let one_case = letters().all(u8::is_ascii_uppercase) || letters().skip(1).all(u8::is_ascii_lowercase);
         part.len() <= 14 && part.iter().all(u8::is_ascii_alphanumeric) && one_case && runs.count() <= 3
     };
-    text.contains(&b'_') && text.split(|b| *b == b'_').all(part)
+    text.contains(&b'_') && text.split(|b| matches!(b, b'_' | b'=' | b'.')).all(part)
+}
+
+/// A host's name, perhaps with a path or a version after it: labels in lower case, one of them a word.
+///
+/// `secrets-store.csi.x-k8s.io/v1`, `keycloak.acme.com-tls`.
+fn host(text: &[u8]) -> bool {
+    let label = |label: &[u8]| {
+        let whole = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+        (1..=40).contains(&label.len()) && label.iter().all(whole)
+    };
+    let name = text.split(|b| matches!(b, b'/' | b':')).next().unwrap_or_default();
+    let labels = || name.split(|b| *b == b'.');
+    labels().count() >= 3 && labels().all(label) && labels().any(|part| part.len() >= 4 && likeness::ordinary(part))
+}
+
+/// Base64 of a certificate or a public key: a DER sequence that begins with another, as no private key does.
+///
+/// A private key begins with its version, an integer (<https://www.rfc-editor.org/rfc/rfc5958>), a public one
+/// with its algorithm (<https://www.rfc-editor.org/rfc/rfc5280#section-4.1>).
+fn public_der(text: &[u8]) -> bool {
+    let head = text.get(..text.len().min(40) / 4 * 4).unwrap_or_default();
+    let Ok(bytes) = STANDARD_NO_PAD.decode(head) else {
+        return false;
+    };
+    matches!(
+        bytes.as_slice(),
+        [0x30, 0x82, _, _, 0x30, ..] | [0x30, 0x81, _, 0x30, ..] | [0x30, 0x59, 0x30, ..]
+    )
 }
 
 /// `8-4-4-4-12` hexadecimal digits (<https://www.rfc-editor.org/rfc/rfc9562>).
@@ -394,205 +443,6 @@ fn der_sequence(bytes: &[u8]) -> bool {
     length >= bytes.len() && length <= bytes.len() + 3
 }
 
-/// Words that stand for a secret instead of being one, compared as whole words without case.
-const WORDS: [&str; 33] = [
-    "changeit",
-    "changeme",
-    "default",
-    "dummy",
-    "enter",
-    "example",
-    "examples",
-    "fake",
-    "fixme",
-    "foobar",
-    "here",
-    "insert",
-    "invalid",
-    "lorem",
-    "mock",
-    "mypassword",
-    "mysecret",
-    "mytoken",
-    "notreal",
-    "placeholder",
-    "redacted",
-    "removed",
-    "replace",
-    "replaceme",
-    "sample",
-    "testing",
-    "todo",
-    "undefined",
-    "unset",
-    "yourkey",
-    "yourpassword",
-    "yoursecret",
-    "yourtoken",
-];
-
-/// Words that are a placeholder only when nothing else is there.
-const ALONE: [&str; 21] = [
-    "admin", "apikey", "false", "foo", "guest", "key", "none", "null", "pass", "passwd", "password", "postgres",
-    "root", "secret", "string", "test", "token", "true", "user", "username", "your",
-];
-
-/// Whether a text only stands for a secret: a template, a reference, a word, a pattern of the hand.
-pub(crate) fn placeholder(secret: &[u8]) -> bool {
-    reference(secret) || worded(secret) || repeated(secret) || sequential(secret)
-}
-
-/// `${VAR}`, `$(cmd)`, `{{ x }}`, `<token>`, `%s`, `$VAR`, `process.env.X`, `[your token]`.
-fn reference(secret: &[u8]) -> bool {
-    let between = |open: &[u8], close: &[u8]| secret.starts_with(open) && secret.ends_with(close);
-    let inside = |open: &[u8]| contains(secret, open);
-    let variable = match secret {
-        [b'$', first, rest @ ..] => {
-            (first.is_ascii_alphabetic() || *first == b'_')
-                && rest
-                    .iter()
-                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_')
-        }
-        [b'%', rest @ .., b'%'] => rest.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_'),
-        [b'%' | b'@', b'a'..=b'z'] => true,
-        _ => false,
-    };
-    variable
-        || between(b"<", b">")
-        || between(b"[", b"]")
-        || between(b"(", b")")
-        || between(b"{", b"}")
-        || between(b"__", b"__")
-        || [b"${".as_slice(), b"$(", b"{{", b"#{", b"%(", b"<%", b"@@", b"..."]
-            .iter()
-            .any(|open| inside(open))
-        || [
-            b"getenv".as_slice(),
-            b"os.environ",
-            b"process.env",
-            b"ENV[",
-            b"env.",
-            b"secrets.",
-            b"vars.",
-        ]
-        .iter()
-        .any(|call| inside(call))
-}
-
-/// A placeholder's word among the words of the text, or alone.
-fn worded(secret: &[u8]) -> bool {
-    let words = words(secret);
-    let equals = |list: &[&str], word: &Zeroizing<String>| list.contains(&word.as_str());
-    let joined: Zeroizing<String> = Zeroizing::new(words.iter().map(|word| word.as_str()).collect());
-    words.iter().any(|word| equals(&WORDS, word))
-        || equals(&WORDS, &joined)
-        || equals(&ALONE, &joined)
-        || (words.len() > 1 && words[0].as_str() == "your")
-        || (words.first().is_some_and(|word| word.as_str() == "my")
-            && words.len() > 1
-            && words
-                .iter()
-                .skip(1)
-                .all(|word| equals(&ALONE, word) || matches!(word.as_str(), "api" | "access")))
-}
-
-/// Several words or one long one, letters only, that speak of a password: `home-pass`, `badpassword`.
-fn own_name(secret: &[u8]) -> bool {
-    const NAMES: [&str; 8] = [
-        "key",
-        "pass",
-        "passphrase",
-        "passwd",
-        "password",
-        "pwd",
-        "secret",
-        "token",
-    ];
-    if secret
-        .iter()
-        .any(|b| !b.is_ascii_alphabetic() && !matches!(b, b'-' | b'_' | b'.' | b' '))
-    {
-        return false;
-    }
-    words(secret)
-        .iter()
-        .any(|word| NAMES.contains(&word.as_str()) || word.contains("password") || word.contains("passwd"))
-}
-
-/// Base64 of words, or of `user:password` whose password is a placeholder: `dXNlcjpwYXNzd29yZA==`.
-fn encoded_words(secret: &[u8]) -> bool {
-    let body = secret.trim_ascii_end();
-    let unpadded = body.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
-    let Ok(text) = STANDARD_NO_PAD.decode(&body[..unpadded]).map(Zeroizing::new) else {
-        return false;
-    };
-    let words = |text: &[u8]| own_name(text) || phrase(text);
-    match text.iter().position(|b| *b == b':') {
-        _ if !text.is_ascii() => false,
-        None => words(&text),
-        Some(colon) => {
-            let (user, password) = (&text[..colon], &text[colon + 1..]);
-            password.len() < 5 || user == password || placeholder(password) || words(password)
-        }
-    }
-}
-
-/// Two ordinary words or more with separators between them: `required|min:6`, `change-this-key-in-2024`.
-fn phrase(secret: &[u8]) -> bool {
-    let separated = secret
-        .iter()
-        .any(|b| matches!(b, b'-' | b'_' | b'.' | b':' | b'|' | b'/' | b' '));
-    separated && words(secret).iter().filter(|word| word.len() > 1).count() >= 2 && likeness::ordinary(secret)
-}
-
-/// The words of a text in lower case: split where letters end, digits begin, or camel case turns.
-pub(crate) fn words(secret: &[u8]) -> Vec<Zeroizing<String>> {
-    let mut words = Vec::new();
-    let mut word = Zeroizing::new(String::new());
-    let mut last = 0u8;
-    for byte in secret {
-        let turns = last.is_ascii_lowercase() && byte.is_ascii_uppercase();
-        if (turns || !byte.is_ascii_alphabetic()) && !word.is_empty() {
-            words.push(std::mem::take(&mut word));
-        }
-        if byte.is_ascii_alphabetic() {
-            word.push(char::from(byte.to_ascii_lowercase()));
-        }
-        last = *byte;
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
-}
-
-/// One or two different characters, or one character that fills half of the text.
-fn repeated(secret: &[u8]) -> bool {
-    let body: Vec<u8> = secret.iter().copied().filter(u8::is_ascii_graphic).collect();
-    let body = Zeroizing::new(body);
-    let mut longest = 0;
-    let mut run = 0;
-    let mut seen = [false; 256];
-    for (i, byte) in body.iter().enumerate() {
-        run = if i > 0 && body[i - 1] == *byte { run + 1 } else { 1 };
-        longest = longest.max(run);
-        seen[usize::from(*byte)] = true;
-    }
-    let different = seen.iter().filter(|s| **s).count();
-    (different <= 2 && body.len() >= 3)
-        || longest >= 6.max(body.len() / 2)
-        || (longest >= 8 && longest * 3 >= body.len())
-}
-
-/// Mostly steps of one: `abcdef`, `1234567890`.
-fn sequential(secret: &[u8]) -> bool {
-    let steps = secret
-        .windows(2)
-        .filter(|w| w[1] == w[0].wrapping_add(1) || w[0] == w[1].wrapping_add(1));
-    let count = steps.count();
-    count >= 5 && count * 10 >= (secret.len() - 1) * 7
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -608,38 +458,6 @@ mod tests {
         assert!(!github_crc32(token.replace('b', "c").as_bytes()));
         assert!(!github_crc32(b"ghp"));
         assert!(!github_crc32(b"_12"));
-    }
-
-    #[test]
-    fn placeholders_are_judged_on_whole_words() {
-        for text in [
-            "${TOKEN}",
-            "$TOKEN",
-            "<your-token>",
-            "xxxxxxxx",
-            "changeme",
-            "my-example-value",
-            "abcdefghij",
-            "1234567890",
-            "password",
-            "%s",
-            "{{ secret }}",
-            "process.env.KEY",
-            "your-api-key",
-            "AIOSFODNN7EXAMPLE",
-            "************",
-        ] {
-            assert!(placeholder(text.as_bytes()), "{text}");
-        }
-        for text in [
-            "tR7pexamplesq9Zk",
-            "hunter2-Kq8",
-            "9f8Zk2LmQ4xT",
-            "p4ssw0rd!now",
-            "Sup3rs3cretStuff",
-        ] {
-            assert!(!placeholder(text.as_bytes()), "{text}");
-        }
     }
 
     #[test]
@@ -664,13 +482,33 @@ mod tests {
     }
 
     #[test]
+    fn names_hosts_and_public_keys_are_not_random() {
+        let spki = ["MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A", "MIIBCgKCAQEAq4yKxb6SNePdDmQi9xFC"].concat();
+        for text in [
+            "msg=empty_password_msg",
+            "module.some_key2",
+            "store.csi.x-k8s.io/v1",
+            "keycloak.acme.com-tls",
+            spki.as_str(),
+        ] {
+            assert_eq!(random(text.as_bytes()), Structure::Absent, "{text}");
+        }
+        let private = ["MIIEvwIBADANBgkqhkiG9w0BAQEFAASC", "BKkwggSlAgEAAoIBAQDcWWomvlNGyQhA"].concat();
+        for text in ["k8q2.vx7tz.9w4nrb3m", "tR7p_q9Zk.4Lm2xTvB", private.as_str()] {
+            assert_eq!(random(text.as_bytes()), Structure::Possible, "{text}");
+        }
+    }
+
+    #[test]
     fn a_jwt_has_an_algorithm() {
         let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
         let token = format!("{}.{}.c2ln", part(r#"{"alg":"HS256"}"#), part("{}"));
-        assert!(jwt(token.as_bytes()));
-        assert!(!jwt(
-            format!("{}.{}.c2ln", part(r#"{"typ":"JWT"}"#), part("{}")).as_bytes()
-        ));
-        assert!(!jwt(b"eyJ"));
+        assert_eq!(jwt(token.as_bytes()), Structure::Confirmed);
+        for header in [r#"{"typ":"JWT"}"#, r#"{"alg":"none"}"#] {
+            let text = format!("{}.{}.c2ln", part(header), part("{}"));
+            assert_eq!(jwt(text.as_bytes()), Structure::Refuted, "{header}");
+        }
+        assert_eq!(jwt(b"eyJ"), Structure::Absent);
+        assert_eq!(jwt(b"eyJoZWFkIGlzIG5v.eyJ9.c2ln"), Structure::Absent);
     }
 }

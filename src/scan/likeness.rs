@@ -35,15 +35,19 @@ const fn read(text: &[u8]) -> [[u8; 26]; 26] {
 
 /// Whether a text is made of words: at least three fifths of it in runs of three letters or more, and those usual.
 ///
+/// What stands between words (`-`, `_`, `.`, a blank) does not count.
+///
 /// A run ends where letters end and where camel case turns. Texts of any length; O(n), nothing allocated.
 pub(crate) fn ordinary(text: &[u8]) -> bool {
     let (mut in_runs, mut cost, mut pairs) = (0usize, 0u32, 0u32);
+    let mut between = 0;
     let (mut run, mut steps) = (0, 0);
     let mut close = |run: usize| in_runs += if run >= 3 { run } else { 0 };
     for (i, byte) in text.iter().enumerate() {
         if !byte.is_ascii_alphabetic() {
             close(run);
             run = 0;
+            between += usize::from(matches!(byte, b'-' | b'_' | b'.' | b' '));
             continue;
         }
         let last = if run > 0 { text[i - 1] } else { 0 };
@@ -62,7 +66,7 @@ pub(crate) fn ordinary(text: &[u8]) -> bool {
         run += 1;
     }
     close(run);
-    in_runs * 5 >= text.len() * 3 && pairs > 0 && cost <= ORDINARY * pairs
+    in_runs * 5 >= (text.len() - between) * 3 && pairs > 0 && cost <= ORDINARY * pairs
 }
 
 #[cfg(test)]
@@ -77,6 +81,7 @@ mod tests {
             "GOOGLE_APPLICATION_CREDENTIALS",
             "docs/reference/authentication",
             "anIdentifierThatIsRatherLong2",
+            "CHANGE-ME-OR-FAIL-TO-START",
         ] {
             assert!(ordinary(text.as_bytes()), "{text}");
         }

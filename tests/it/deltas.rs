@@ -185,7 +185,7 @@ fn introduced(repository: &Path, commits: &[Oid], by_parts: bool) -> (Vec<(Place
     let key = FingerprintKey::new(Box::new([7; 32]));
     let scanner = Scanner::new(RuleSet::builtin(), &key);
     let visitor = Counting {
-        inner: pipeline::Visitor::new(&scanner),
+        inner: pipeline::Visitor::new(&scanner, None),
         by_parts,
         whole: AtomicUsize::new(0),
         passed: AtomicUsize::new(0),

@@ -114,7 +114,7 @@ impl Brain for ForgejoBrain {
                 let old = json!({ "id": 9002, "full_name": "acme/old", "archived": true });
                 self.shelf.listed(seen, &[repo, old])
             }
-            ["repos", "acme", "widget"] if !self.canned.contains_key("") => Reply::new(
+            ["repos", "acme", "widget"] if !self.shelf.canned.contains_key("") => Reply::new(
                 200,
                 json!({ "id": 9001, "full_name": "acme/widget", "archived": false }),
             ),

@@ -90,7 +90,9 @@ fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> 
     let mut code = String::new();
     writeln!(code, "pub(super) static ENTRIES: [Entry; {}] = [", rules.len())?;
     for (number, rule) in rules.iter().enumerate() {
-        entry(&mut code, number, rule)?;
+        let near = |id: &String| rules.iter().position(|other| other.id == *id);
+        let near: Vec<usize> = rule.near.iter().filter_map(near).collect();
+        entry(&mut code, number, rule, &near)?;
     }
     writeln!(code, "];")?;
     outlines(&mut code, rules)?;
@@ -120,7 +122,7 @@ fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> 
     Ok(code)
 }
 
-fn entry(code: &mut String, number: usize, rule: &Rule) -> std::fmt::Result {
+fn entry(code: &mut String, number: usize, rule: &Rule, near: &[usize]) -> std::fmt::Result {
     let reach = scan::shape::reach(&rule.regex, &rule.keywords);
     let title = format!("{} {}", rule.provider, rule.kind);
     let generic = rule.provider.eq_ignore_ascii_case(rule::GENERIC);
@@ -136,8 +138,16 @@ fn entry(code: &mut String, number: usize, rule: &Rule) -> std::fmt::Result {
         code,
         "Entry {{ id: Cow::Borrowed({:?}), title: Cow::Borrowed({title:?}), severity: Severity::{:?}, \
          confidence: Confidence::{:?}, generic: {generic}, revoke: {revoke}, check: {check}, entropy: {:?}, \
-         reach: Reach {{ before: {}, after: {}, one_line: {} }}, regex: Cow::Borrowed({:?}), ready: Some(&OUTLINES[{number}]), outline: OnceLock::new(), expression: OnceLock::new() }},",
-        rule.id, rule.severity, rule.confidence, rule.entropy, reach.before, reach.after, reach.one_line, rule.regex,
+         reach: Reach {{ before: {}, after: {}, one_line: {} }}, near: Cow::Borrowed(&{near:?}), within: {}, regex: Cow::Borrowed({:?}), ready: Some(&OUTLINES[{number}]), outline: OnceLock::new(), expression: OnceLock::new() }},",
+        rule.id,
+        rule.severity,
+        rule.confidence,
+        rule.entropy,
+        reach.before,
+        reach.after,
+        reach.one_line,
+        rule.within_lines,
+        rule.regex,
     )
 }
 

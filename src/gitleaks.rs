@@ -61,6 +61,10 @@ pub fn render(rules: &[Rule]) -> String {
         if let Some(checksum) = &rule.checksum {
             key("checksum", quoted(checksum));
         }
+        if !rule.near.is_empty() {
+            key("near", format!("[{}]", texts(&rule.near)));
+            key("within_lines", rule.within_lines.to_string());
+        }
         if rule.entropy > 0.0 {
             key("entropy", format!("{:?}", rule.entropy));
         }

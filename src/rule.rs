@@ -53,6 +53,12 @@ pub struct Rule {
     /// Least Shannon entropy of the secret, bits per character; 0 = not asked.
     #[serde(default)]
     pub entropy: f64,
+    /// Ids of rules, one of which must match near by for this one to count; empty = it counts alone.
+    #[serde(default)]
+    pub near: Vec<String>,
+    /// Most line feeds between the two secrets' starts, at most 100; they are also at most 64 KiB apart.
+    #[serde(default)]
+    pub within_lines: u32,
     /// Texts that it must find. `<>` is dropped before use, so that no scanner finds them here.
     pub examples: Vec<String>,
     /// Texts that it must not find, under the same writing.

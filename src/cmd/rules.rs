@@ -155,16 +155,21 @@ const MAX_EXPLAINED: u64 = 16 << 20;
 fn explain(id: &str, file: Option<&Path>, folder: Option<&Path>, out: &mut Output) -> Result<Outcome, CommandError> {
     let own = folder.map(setup::rule_files).transpose()?.unwrap_or_default();
     let files = [RuleSet::builtin_sources(), &borrowed(&own)].concat();
-    let Some(rule) = parsed(&files)?.into_iter().find(|rule| rule.id == id) else {
+    let rules = parsed(&files)?;
+    let Some(rule) = rules.iter().find(|rule| rule.id == id) else {
         let what = format!("there is no rule {id}");
         return Err(CommandError::usage("rule-unknown", what, "see lychgate rules list"));
     };
-    describe(&rule, out);
+    describe(rule, out);
     let Some(path) = file else {
         return Ok(Outcome::Yes);
     };
     let text = explained(path)?;
-    let set = setup::rule_set(&[("rule", &gitleaks::render(std::slice::from_ref(&rule)))])?;
+    let needed = rules
+        .iter()
+        .filter(|other| other.id == id || rule.near.contains(&other.id));
+    let needed: Vec<Rule> = needed.cloned().collect();
+    let set = setup::rule_set(&[("rule", &gitleaks::render(&needed))])?;
     let places = crate::scan::explain(&set, id, &text).unwrap_or_default();
     if places.is_empty() {
         out.line("nothing in the file has this form");
@@ -204,6 +209,10 @@ fn describe(rule: &Rule, out: &mut Output) {
         ("expression", &rule.regex),
     ] {
         out.line(format_args!("  {name:<14}{text}"));
+    }
+    if !rule.near.is_empty() {
+        let (near, lines) = (rule.near.join(" or "), rule.within_lines);
+        out.line(format_args!("  {:<14}{near} within {lines} lines", "only near"));
     }
 }
 

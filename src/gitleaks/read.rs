@@ -225,6 +225,8 @@ impl<'t> Reader<'t> {
             keywords: given,
             checksum: None,
             entropy,
+            near: Vec::new(),
+            within_lines: 0,
             examples: Vec::new(),
             counterexamples: Vec::new(),
         };

@@ -10,10 +10,14 @@ use super::shape::Reach;
 use super::simd::{self, Level};
 use crate::finding::Confidence;
 use regex_automata::{Anchored, Input, Match};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Most hits of one text; a text with more is reported as such.
 pub(crate) const MAX_HITS: usize = 10_000;
+
+/// Farthest that the matches of a composite rule may be from each other, in bytes: a stream's pieces overlap by more.
+const MAX_APART: usize = 64 << 10;
 
 /// A region grows over neighbouring keywords up to this many bytes before it is searched.
 const MAX_REGION: usize = 128 << 10;
@@ -67,6 +71,7 @@ pub(crate) fn run(rules: &RuleSet, level: Level, text: &[u8], fingerprint: &dyn 
     for i in 0..sweep.regions.len() {
         sweep.search(i);
     }
+    sweep.drop_lonely();
     sweep.found
 }
 
@@ -114,7 +119,8 @@ impl Sweep<'_> {
     /// Notes a keyword of a rule: extends its region, or searches that and opens another.
     fn keyword(&mut self, rule: u16, at: usize) {
         let reach = self.rules.entries()[usize::from(rule)].reach;
-        self.found.far |= super::part::is_far(reach);
+        let composite = !self.rules.entries()[usize::from(rule)].near.is_empty();
+        self.found.far |= composite || super::part::is_far(reach);
         let around = around(self.text, reach, at);
         if !self.rules.outline(rule).admits_region(self.text, at, &around) {
             return;
@@ -215,6 +221,43 @@ impl Sweep<'_> {
             structure: verdict.structure,
         });
     }
+}
+
+impl Sweep<'_> {
+    /// Drops the hits of composite rules that have no hit of the rules they name near by.
+    fn drop_lonely(&mut self) {
+        let entries = self.rules.entries();
+        let composite = |hit: &Hit| !entries[usize::from(hit.rule)].near.is_empty();
+        if !self.found.hits.iter().any(composite) {
+            return;
+        }
+        let mut places: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for hit in &self.found.hits {
+            places.entry(hit.rule).or_default().push(hit.span.start);
+        }
+        places.values_mut().for_each(|starts| starts.sort_unstable());
+        let text = self.text;
+        self.found.hits.retain(|hit| {
+            let Entry { near, within, .. } = &entries[usize::from(hit.rule)];
+            let named = near.iter().filter_map(|rule| places.get(rule));
+            near.is_empty()
+                || named
+                    .into_iter()
+                    .any(|starts| is_near(text, hit.span.start, starts, *within))
+        });
+    }
+}
+
+/// Whether one of some places, which are sorted, is at most so many lines from another.
+pub(crate) fn is_near(text: &[u8], at: usize, places: &[usize], lines: u32) -> bool {
+    let next = places.partition_point(|place| *place < at);
+    // The nearest on either side: others are as many lines away, or more.
+    let nearest = [next.checked_sub(1), Some(next)];
+    let mut nearest = nearest.into_iter().flatten().filter_map(|i| places.get(i).copied());
+    nearest.any(|place| {
+        let between = place.min(at)..place.max(at);
+        between.len() <= MAX_APART && memchr::memchr_iter(b'\n', &text[between]).count() <= lines as usize
+    })
 }
 
 /// Whether a text is a keyword in any case; looks at the ends first, since most texts have only a window in common.

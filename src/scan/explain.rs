@@ -4,8 +4,8 @@
 //! secret. Out of scope: decoded and packed texts, overlaps of rules (`Scanner`).
 
 use super::context::Found;
-use super::evidence;
-use super::rules::RuleSet;
+use super::rules::{Entry, RuleSet};
+use super::{engine, evidence};
 use crate::finding::Confidence;
 use regex_automata::Input;
 use std::ops::Range;
@@ -60,5 +60,33 @@ pub fn explain(rules: &RuleSet, id: &str, text: &[u8]) -> Option<Vec<Explanation
         });
         at = whole.end().max(at + 1);
     }
+    nearby(rules, entry, text, &mut places);
     Some(places)
+}
+
+/// Adds to each place of a composite rule whether a rule that it names matches near by.
+fn nearby(rules: &RuleSet, entry: &Entry, text: &[u8], places: &mut [Explanation]) {
+    if entry.near.is_empty() {
+        return;
+    }
+    let named: Vec<&str> = entry
+        .near
+        .iter()
+        .map(|rule| &*rules.entries()[usize::from(*rule)].id)
+        .collect();
+    let found = named.iter().filter_map(|id| explain(rules, id, text)).flatten();
+    let mut starts: Vec<usize> = found
+        .filter(|place| place.confidence.is_some())
+        .map(|place| place.secret.start)
+        .collect();
+    starts.sort_unstable();
+    let (names, lines) = (named.join(" or "), entry.within);
+    for place in places {
+        if engine::is_near(text, place.secret.start, &starts, lines) {
+            place.evidence.push(format!("near it, within {lines} lines: {names}"));
+        } else {
+            place.evidence.push(format!("alone: no {names} within {lines} lines"));
+            place.confidence = None;
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::finding::{Confidence, Severity};
 use crate::rule::{GENERIC, Rule};
 use regex_automata::meta;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 /// One rule in the form that matching needs.
@@ -27,6 +27,10 @@ pub(crate) struct Entry {
     pub(crate) check: Option<Check>,
     pub(crate) entropy: f64,
     pub(crate) reach: Reach,
+    /// Numbers of the rules of which one must match near by; empty: it counts alone.
+    pub(crate) near: Cow<'static, [u16]>,
+    /// Within how many lines.
+    pub(crate) within: u32,
     regex: Cow<'static, str>,
     /// What the build made of it.
     ready: Option<&'static Outline>,
@@ -42,8 +46,11 @@ pub(crate) struct Expression {
 }
 
 impl Entry {
-    fn made(rule: Rule) -> Self {
+    /// * `number`: of the rule of an id.
+    fn made(rule: Rule, number: &dyn Fn(&str) -> Option<u16>) -> Self {
         Self {
+            near: rule.near.iter().filter_map(|id| number(id)).collect(),
+            within: rule.within_lines,
             title: Cow::Owned(title(&rule)),
             id: Cow::Owned(rule.id),
             severity: rule.severity,
@@ -67,6 +74,7 @@ impl Entry {
             title: self.title.clone(),
             revoke: self.revoke.clone(),
             regex: self.regex.clone(),
+            near: self.near.clone(),
             outline: OnceLock::new(),
             expression: OnceLock::new(),
             ..*self
@@ -94,6 +102,15 @@ impl Expression {
         let group = named.unwrap_or(usize::from(info.group_len(regex_automata::PatternID::ZERO) > 1));
         Some(Self { regex, group })
     }
+}
+
+/// Rules ready to match.
+///
+/// * `ids`: of all rules of the set, by number.
+fn made(rules: Vec<Rule>, ids: &[String]) -> Vec<Entry> {
+    let numbers: HashMap<&str, u16> = ids.iter().map(String::as_str).zip(0..).collect();
+    let number = |id: &str| numbers.get(id).copied();
+    rules.into_iter().map(|rule| Entry::made(rule, &number)).collect()
 }
 
 /// `provider kind`.
@@ -153,10 +170,11 @@ impl RuleSet {
         }
         let rules = source::parse(files)?;
         let keywords: Vec<&[String]> = rules.iter().map(|rule| rule.keywords.as_slice()).collect();
+        let ids: Vec<String> = rules.iter().map(|rule| rule.id.clone()).collect();
         Ok(Self {
             table: Cow::Owned(table::build(&keywords)),
             digest: Cow::Owned(source::digest(files)),
-            entries: Entries::Made(rules.into_iter().map(Entry::made).collect()),
+            entries: Entries::Made(made(rules, &ids)),
         })
     }
 
@@ -166,7 +184,12 @@ impl RuleSet {
     /// * `files`: all of them.
     fn added(own: &[(&str, &str)], files: &[(&str, &str)]) -> Option<Self> {
         let shipped = Self::builtin();
-        let rules = source::parse(own).ok()?;
+        let alone: HashMap<&str, bool> = shipped
+            .entries()
+            .iter()
+            .map(|entry| (entry.id.as_ref(), entry.near.is_empty()))
+            .collect();
+        let rules = source::parse_beside(own, &|id| alone.get(id).copied()).ok()?;
         let known: HashSet<&str> = shipped.ids().collect();
         let count = known.len() + rules.len();
         if count > source::MAX_RULES || rules.iter().any(|rule| known.contains(rule.id.as_str())) {
@@ -174,11 +197,13 @@ impl RuleSet {
         }
         let keywords: Vec<&[String]> = rules.iter().map(|rule| rule.keywords.as_slice()).collect();
         let table = table::extend(shipped.table(), u16::try_from(known.len()).ok()?, &keywords);
+        let own = rules.iter().map(|rule| rule.id.clone());
+        let ids: Vec<String> = shipped.ids().map(str::to_owned).chain(own).collect();
         let entries = shipped.entries().iter().map(Entry::again);
         Some(Self {
             table: Cow::Owned(table),
             digest: Cow::Owned(source::digest(files)),
-            entries: Entries::Made(entries.chain(rules.into_iter().map(Entry::made)).collect()),
+            entries: Entries::Made(entries.chain(made(rules, &ids)).collect()),
         })
     }
 

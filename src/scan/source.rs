@@ -21,6 +21,10 @@ pub const MAX_RULES: usize = 4096;
 const MAX_KEYWORDS: usize = 64;
 /// Most keywords in one set, of which half are the shipped rules' and half those of others: their numbers are 16 bits.
 const MAX_SET_KEYWORDS: usize = 32_000;
+/// Most rules that a composite one names.
+const MAX_NEAR: usize = 16;
+/// Farthest that their matches may be from its own, in lines.
+const MAX_WITHIN: u32 = 100;
 /// Longest keyword, in bytes.
 const MAX_KEYWORD: usize = 64;
 
@@ -49,11 +53,25 @@ pub struct RuleError {
 /// Every error of every file, in order: broken TOML, unknown or missing keys,
 /// values out of bounds, an id that is used twice.
 pub fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, Vec<RuleError>> {
+    parse_beside(files, &|_| None)
+}
+
+/// [`parse`] for rules that stand beside others.
+///
+/// * `known`: of the others, whether a rule of that id counts alone; `None` if there is none.
+pub(crate) fn parse_beside(
+    files: &[(&str, &str)],
+    known: &dyn Fn(&str) -> Option<bool>,
+) -> Result<Vec<Rule>, Vec<RuleError>> {
     let mut errors = Vec::new();
-    let mut rules = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
     let mut seen: BTreeMap<String, (String, u32)> = BTreeMap::new();
+    let mut composite = Vec::new();
     for (file, text) in files {
-        for (rule, line) in file_rules(file, text, &mut errors) {
+        for Written { rule, line, near } in file_rules(file, text, &mut errors) {
+            if !rule.near.is_empty() {
+                composite.push((*file, near, rules.len()));
+            }
             if let Some((other, at)) = seen.insert(rule.id.clone(), ((*file).to_owned(), line)) {
                 let message = format!("id {:?} is already taken at {other}:{at}; ids are unique", rule.id);
                 errors.push(error(file, line, "rule-duplicate-id", message));
@@ -70,7 +88,36 @@ pub fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, Vec<RuleError>> {
         let message = format!("{} rules; a set holds at most {MAX_RULES}", rules.len());
         errors.push(error("rules", 1, "rule-too-many", message));
     }
+    // A rule with an error is not among the rules: that it is missing says nothing more.
+    if errors.is_empty() {
+        let alone: BTreeMap<&str, bool> = rules.iter().map(|r| (r.id.as_str(), r.near.is_empty())).collect();
+        let alone = |id: &str| alone.get(id).copied().or_else(|| known(id));
+        for (file, line, number) in composite {
+            errors.extend(near_errors(file, line, &rules[number], &alone));
+        }
+    }
     if errors.is_empty() { Ok(rules) } else { Err(errors) }
+}
+
+/// What is wrong with the rules that a composite rule names.
+fn near_errors(file: &str, line: u32, rule: &Rule, alone: &dyn Fn(&str) -> Option<bool>) -> Vec<RuleError> {
+    let wrong = |other: &String| {
+        let (code, why) = match alone(other) {
+            Some(true) => return None,
+            Some(false) => ("rule-near-chain", "needs another rule itself; name that one"),
+            None => ("rule-unknown-near", "is no rule of this set"),
+        };
+        Some(error(file, line, code, format!("near: {other:?} {why}")))
+    };
+    rule.near.iter().filter_map(wrong).collect()
+}
+
+/// A rule and where it is written.
+struct Written {
+    rule: Rule,
+    line: u32,
+    /// The line of its `near`.
+    near: u32,
 }
 
 fn error(file: &str, line: u32, code: &'static str, message: impl Into<String>) -> RuleError {
@@ -83,7 +130,7 @@ fn error(file: &str, line: u32, code: &'static str, message: impl Into<String>) 
 }
 
 /// The rules of one file with the line of each table.
-fn file_rules(file: &str, text: &str, errors: &mut Vec<RuleError>) -> Vec<(Rule, u32)> {
+fn file_rules(file: &str, text: &str, errors: &mut Vec<RuleError>) -> Vec<Written> {
     if text.len() > MAX_FILE {
         errors.push(error(
             file,
@@ -118,7 +165,8 @@ fn file_rules(file: &str, text: &str, errors: &mut Vec<RuleError>) -> Vec<(Rule,
         .filter_map(|value| {
             let mut reader = Reader::new(file, text, value, errors)?;
             let line = reader.line;
-            reader.rule().map(|rule| (rule, line))
+            let near = reader.line_at("near");
+            reader.rule().map(|rule| Written { rule, line, near })
         })
         .collect()
 }
@@ -159,6 +207,7 @@ impl<'a, 'de> Reader<'a, 'de> {
 
     fn rule(&mut self) -> Option<Rule> {
         let before = self.errors.len();
+        let (near, within_lines) = self.near();
         let rule = Rule {
             id: self.id(),
             provider: self.required("provider"),
@@ -171,6 +220,8 @@ impl<'a, 'de> Reader<'a, 'de> {
             keywords: self.keywords(),
             checksum: self.checksum(),
             entropy: self.entropy(),
+            near,
+            within_lines,
             examples: self.examples(),
             counterexamples: self.texts("counterexamples").0,
         };
@@ -325,6 +376,33 @@ impl<'a, 'de> Reader<'a, 'de> {
             return 0.0;
         }
         bits
+    }
+
+    /// The rules of which one must match near by, and within how many lines.
+    fn near(&mut self) -> (Vec<String>, u32) {
+        let (near, line) = self.texts("near");
+        if near.len() > MAX_NEAR {
+            let message = format!("near: at most {MAX_NEAR} rules");
+            self.fail(line, "rule-bad-value", message);
+        }
+        let lines = match self.take("within_lines") {
+            Some((ValueInner::Integer(lines), at)) => u32::try_from(lines).ok().filter(|n| *n <= MAX_WITHIN).ok_or(at),
+            Some((_, at)) => Err(at),
+            None if near.is_empty() => Ok(0),
+            None => Err(line),
+        };
+        let lines = lines.unwrap_or_else(|at| {
+            let message = format!("within_lines must be a number from 0 to {MAX_WITHIN} beside near");
+            self.fail(at, "rule-bad-value", message);
+            0
+        });
+        (near, lines)
+    }
+
+    /// The line of a key; of the rule where there is none.
+    fn line_at(&self, key: &str) -> u32 {
+        let value = self.table.get(key);
+        value.map_or(self.line, |value| line_of(self.text, value.span.start))
     }
 
     fn examples(&mut self) -> Vec<String> {

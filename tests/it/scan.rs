@@ -667,6 +667,130 @@ id = "empty"
     assert!(RuleSet::parse(&[("c.toml", "[[rule]")]).err().unwrap()[0].code == "rule-syntax");
 }
 
+/// The account's rule, and one that counts only near it.
+fn composite() -> String {
+    let account = RULES.find("[[rule]]\nid = \"short-key\"").unwrap();
+    let end = account + RULES[account..].find("\n\n").unwrap();
+    let account = &RULES[account..end];
+    let pair = account
+        .replace("short-key", "short-pair")
+        .replace("sq", "sp")
+        .replace("examples", "near = [\"short-key\"]\nwithin_lines = 2\nexamples")
+        .replace("sp<>-0123456789abcdee", "sp<>-0123456789abcdee sq<>-0123456789abcdee");
+    format!("{account}\n{pair}\n")
+}
+
+fn composites(data: &[u8]) -> Vec<(String, u64)> {
+    let set = RuleSet::parse(&[("c.toml", &composite())]).unwrap();
+    let key = key();
+    let scanner = Scanner::new(&set, &key);
+    let found = |m: &Match| (m.rule.clone(), m.span.start);
+    let whole: Vec<_> = scanner.scan(data).iter().map(found).collect();
+    let mut stream = Stream::new(&scanner, 0);
+    let mut pieces: Vec<_> = data.chunks(100).flat_map(|piece| stream.feed(piece)).collect();
+    pieces.extend(stream.finish());
+    assert_eq!(pieces.iter().map(found).collect::<Vec<_>>(), whole);
+    whole
+}
+
+/// [`composites`] from every match of every expression over every byte.
+fn composites_plainly(data: &[u8]) -> Vec<(String, u64)> {
+    let all = |expression: &str| -> Vec<usize> {
+        let expression = regex::bytes::Regex::new(expression).unwrap();
+        expression.find_iter(data).map(|m| m.start()).collect()
+    };
+    let keys = all(r"(?-u)sq-[a-f0-9]{16}");
+    let lines = |a: usize, b: usize| data[a.min(b)..a.max(b)].iter().filter(|b| **b == b'\n').count();
+    let near = |at: &usize| keys.iter().any(|key| lines(*key, *at) <= 2);
+    let pairs = all(r"(?-u)sp-[a-f0-9]{16}").into_iter().filter(near);
+    let mut found: Vec<(String, u64)> = pairs.map(|at| ("short-pair".to_owned(), at as u64)).collect();
+    found.extend(keys.iter().map(|at| ("short-key".to_owned(), *at as u64)));
+    found.sort_by_key(|(_, at)| *at);
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn composite_rules_equal_every_expression_over_every_byte(
+        pieces in prop::collection::vec(
+            prop_oneof![
+                any::<u64>().prop_map(|n| format!("sq-{n:016x}")),
+                any::<u64>().prop_map(|n| format!("sp-{n:016x}")),
+                (1usize..3).prop_map(|n| "\n".repeat(n)),
+                Just(" and ".to_owned()),
+            ],
+            0..16,
+        ),
+    ) {
+        let data = pieces.join(" ");
+        prop_assert_eq!(composites(data.as_bytes()), composites_plainly(data.as_bytes()));
+    }
+}
+
+#[test]
+fn a_composite_rule_counts_only_near_what_it_names() {
+    let (key, pair) = (
+        ["sq", "-0123456789abcdee"].concat(),
+        ["sp", "-0123456789abcdee"].concat(),
+    );
+    let rules = |text: String| {
+        composites(text.as_bytes())
+            .into_iter()
+            .map(|(rule, _)| rule)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rules(pair.clone()), [""; 0]);
+    assert_eq!(rules(format!("{pair}\n\n{key}")), ["short-pair", "short-key"]);
+    assert_eq!(rules(format!("{key}\n\n\n{pair}")), ["short-key"]);
+    let set = RuleSet::parse(&[("c.toml", &composite())]).unwrap();
+    let told = |text: &str| {
+        lychgate::scan::explain(&set, "short-pair", text.as_bytes())
+            .unwrap()
+            .remove(0)
+    };
+    assert_eq!(told(&pair).confidence, None);
+    assert!(
+        told(&pair)
+            .evidence
+            .contains(&"alone: no short-key within 2 lines".to_owned())
+    );
+    assert!(told(&format!("{pair} {key}")).confidence.is_some());
+}
+
+#[test]
+fn what_is_wrong_with_a_composite_rule_is_told_at_its_line() {
+    for (from, to, expected) in [
+        (
+            "[\"short-key\"]",
+            "[\"no-such\"]",
+            "c.toml:20: error[rule-unknown-near]",
+        ),
+        (
+            "[\"short-key\"]",
+            "[\"short-pair\"]",
+            "c.toml:20: error[rule-near-chain]",
+        ),
+        ("[\"short-key\"]", "\"short-key\"", "c.toml:20: error[rule-wrong-type]"),
+        (
+            "within_lines = 2",
+            "within_lines = 101",
+            "c.toml:21: error[rule-bad-value]",
+        ),
+        ("within_lines = 2\n", "", "c.toml:20: error[rule-bad-value]"),
+    ] {
+        let errors = RuleSet::parse(&[("c.toml", &composite().replace(from, to))])
+            .err()
+            .unwrap();
+        assert!(errors[0].to_string().starts_with(expected), "{expected}: {}", errors[0]);
+    }
+    // Rules of one's own may name a shipped one.
+    let own = composite().replace("[\"short-key\"]", "[\"gitlab-pat\"]");
+    let files = [RuleSet::builtin_sources(), &[("own.toml", &*own)]].concat();
+    assert!(RuleSet::parse(&files).is_ok());
+}
+
 #[test]
 fn the_digest_depends_on_the_text_and_not_on_the_order() {
     let (a, b) = (("a.toml", ""), ("b.toml", RULES));

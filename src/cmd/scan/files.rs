@@ -463,7 +463,7 @@ mod tests {
         ["gl", "pat-"].concat() + &mixed.collect::<String>()
     }
 
-    /// A text of more than three pieces with tokens on both sides of the seams and across them.
+    /// A text of more than three pieces with tokens on both sides of the seams and across them; some overwrite others.
     fn seamed() -> Vec<u8> {
         let mut text = b"int main(void) { return 0; }\n".repeat(3 * PIECE / 29 + 40_000);
         let seam = 2 * scan::stream::MARGIN;
@@ -503,7 +503,7 @@ mod tests {
         streamed.extend(stream.finish());
         let streamed: Vec<Item> = streamed.into_iter().map(|m| Item::content("large", m)).collect();
         let all = |outcomes: &Outcomes| format!("{:?}", outcomes.items);
-        assert!(streamed.len() > 9, "{}", streamed.len());
+        assert!(streamed.len() >= 9, "{}", streamed.len());
         assert_eq!(all(&alone), format!("{streamed:?}"));
         assert_eq!(all(&together), all(&alone));
         assert_eq!((together.bytes, alone.bytes), (text.len() as u64, text.len() as u64));

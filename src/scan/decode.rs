@@ -27,6 +27,8 @@ pub(crate) struct Piece {
     map: Map,
     /// Where the written form stands, if that is many lines.
     fold: Option<Fold>,
+    /// Whether it is only put together of parts.
+    pub(crate) joined: bool,
 }
 
 enum Map {
@@ -80,6 +82,7 @@ pub(crate) fn stepped(bytes: Vec<u8>, steps: Vec<usize>) -> Piece {
         bytes: Zeroizing::new(bytes),
         map: Map::Steps(steps),
         fold: None,
+        joined: false,
     }
 }
 
@@ -137,6 +140,7 @@ fn base64(written: &[u8], start: usize) -> Option<Piece> {
         bytes: Zeroizing::new(bytes),
         map: Map::Base64(start),
         fold: None,
+        joined: false,
     })
 }
 
@@ -162,6 +166,7 @@ fn hex(written: &[u8], start: usize) -> Option<Piece> {
         bytes: Zeroizing::new(written.chunks_exact(2).map(pair).collect()),
         map: Map::Hex(start),
         fold: None,
+        joined: false,
     })
 }
 

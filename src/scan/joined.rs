@@ -138,7 +138,10 @@ fn join(data: &[u8], part: Range<usize>, joints: &[Range<usize>]) -> Piece {
         at = joint.end;
     }
     steps.push(part.end);
-    stepped(bytes, steps)
+    Piece {
+        joined: true,
+        ..stepped(bytes, steps)
+    }
 }
 
 #[cfg(test)]

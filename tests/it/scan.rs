@@ -365,6 +365,11 @@ fn encodings_in_each_other_are_read_to_the_bound_which_is_told() {
     for levels in [5, 20] {
         assert_eq!(rules_of(nested(levels).as_bytes()), ["encoded-too-deep"], "{levels}");
     }
+    // Lines that a last `=` joins, again and again: nothing is encoded.
+    let lines = "sign= utf8=t keep= keepcr= skip= interactive= resolved= rebasing= abort=\n\
+                 resolvemsg= resume= scissors= no_inbody_headers=\ngit_apply_opt=\n\
+                 committer_date_is_author_date=\nignore_date=\nallow_rerere_autoupdate=\n";
+    assert!(rules_of(lines.as_bytes()).is_empty());
     // A chart's release: a list of resources, one with an encoded value, compressed, encoded twice.
     let secret = format!("{{\"data\": {{\"token\": \"{}\"}}}}", base64(token(8).as_bytes()));
     let release = base64(base64(&gzip(secret.as_bytes())).as_bytes());

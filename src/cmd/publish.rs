@@ -46,7 +46,7 @@ pub fn refresh_waivers(home: &Home, records: &[WaiverRecord], out: &mut Output) 
 /// Writes the public part with these records of waivers.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`fn@write`].
 pub fn write_waivers(home: &Home, records: &[WaiverRecord]) -> Result<(), CommandError> {
     keep_waivers(home, records).map_err(failed)?;
     write(home)

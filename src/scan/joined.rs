@@ -138,10 +138,9 @@ fn join(data: &[u8], part: Range<usize>, joints: &[Range<usize>]) -> Piece {
         at = joint.end;
     }
     steps.push(part.end);
-    Piece {
-        joined: true,
-        ..stepped(bytes, steps)
-    }
+    let mut piece = stepped(bytes, steps);
+    piece.joined = true;
+    piece
 }
 
 #[cfg(test)]

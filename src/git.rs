@@ -50,6 +50,14 @@ pub const MAX_OBJECT_BYTES: usize = 512 << 20;
 /// How deep folders may be nested; Git's own default limit (`core.maxTreeDepth`).
 const MAX_TREE_DEPTH: usize = 2048;
 
+/// How many threads are meant: 0 = one per core.
+fn threads(wanted: usize) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
 /// A repository as the gate sees it.
 pub struct Gate {
     store: store::Store,

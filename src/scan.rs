@@ -136,6 +136,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// What it looks for.
+    pub fn rules(&self) -> &'a RuleSet {
+        self.rules
+    }
+
     /// The same scanner, looking for keywords one byte at a time: what tests and fuzzing compare the vector code with.
     #[must_use]
     pub fn one_byte_at_a_time(mut self) -> Self {

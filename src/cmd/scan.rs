@@ -209,8 +209,6 @@ impl From<Grade> for Severity {
 struct Eye<'a> {
     scanner: &'a Scanner<'a>,
     allow: &'a Allow,
-    /// The digest of the rules.
-    rule_set: &'a str,
     /// Held while a large archive is in memory.
     large: Mutex<()>,
 }
@@ -250,7 +248,6 @@ pub fn run(args: &ScanArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     let eye = Eye {
         scanner: &scanner,
         allow: &setup.allow,
-        rule_set: setup.rules().digest(),
         large: Mutex::default(),
     };
     let mut report = sources(args, &eye, out)?;

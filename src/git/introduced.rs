@@ -92,10 +92,7 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
     ///
     /// * `threads`: 0 = one per core.
     pub(super) fn along_deltas(&mut self, threads: usize) {
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        };
+        let threads = super::threads(threads);
         let chains = Chains::new(self.store.packs(), self.visitor, self.limits.object_bytes);
         self.along = Some((chains, threads));
     }

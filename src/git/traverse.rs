@@ -114,10 +114,7 @@ pub(super) fn traverse<V: ObjectVisitor>(
 ) -> Result<Traversed<V::Hit>, Outage> {
     let _ending = gathered.ending();
     let pass = Pass::new(quarantine, visitor, limit, older, gathered, deadline);
-    let threads = match threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    };
+    let threads = super::threads(threads);
     for pack in &quarantine.packs {
         pass.pack(pack, threads)?;
     }

@@ -5,7 +5,7 @@
 //! the receive-pack above it. Afterwards `lychgate log check` recovers, and
 //! the ledger must tell the history of `main` without a gap, and take a push.
 
-use crate::support::{Gate, LYCHGATE, Run, Signing};
+use crate::support::{Gate, LYCHGATE, Run, Signing, most_calls};
 use lychgate::cmd::home::Home;
 use lychgate::port::{EntryRecord, Store};
 use lychgate::store::SqliteStore;
@@ -119,33 +119,18 @@ fn survey(lab: &Lab, place: &str) -> BTreeMap<String, usize> {
     let trial = lab.trial();
     lab.push(&trial, &[("TEST_PLACE", place), ("TEST_CALLS", &all_calls())])
         .ok();
-    let mut by_thread: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for line in trace_lines(&trial) {
-        let mut parts = line.split_whitespace();
-        let (Some(thread), Some(rest)) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        if let Some((call, _)) = rest.split_once('(') {
-            *by_thread.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
-        }
-    }
-    let mut most = BTreeMap::new();
-    for ((call, _), count) in by_thread {
-        let entry: &mut usize = most.entry(call).or_default();
-        *entry = count.max(*entry);
-    }
-    most
+    most_calls(&trace(&trial))
 }
 
 fn all_calls() -> String {
     CALLS.map(|(call, _)| call).join(",")
 }
 
-fn trace_lines(trial: &Trial) -> Vec<String> {
+fn trace(trial: &Trial) -> String {
     let files = std::fs::read_dir(&trial.traces).unwrap();
-    let texts = files.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned());
-    texts
-        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+    files
+        // A process that was killed may have left its last line open.
+        .map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned() + "\n")
         .collect()
 }
 
@@ -159,9 +144,7 @@ fn kill(lab: &Lab, place: &str, call: &str, n: usize, with_parent: bool) -> bool
         variables.push(("TEST_PARENT", "yes"));
     }
     let push = lab.push(&trial, &variables);
-    let killed = trace_lines(&trial)
-        .iter()
-        .any(|line| line.contains("killed by SIGKILL"));
+    let killed = trace(&trial).contains("killed by SIGKILL");
     let mut case = format!("{place}, {call} {n}, receive-pack killed too: {with_parent}\n");
     let _ = write!(case, "push ended with {}: {}", push.code, push.stderr);
     let after = lab.tip(&trial.bare);

@@ -60,6 +60,11 @@ impl ObjectVisitor for Counting<'_> {
 /// What an inspection finds, and how many objects were looked at whole and passed by their parts.
 fn found(repository: &Path, by_parts: bool) -> (Vec<(Place, Match)>, usize, usize) {
     let gate = Gate::whole(repository).unwrap();
+    counted(by_parts, |visitor| gate.survey(&BOUNDS, visitor).unwrap().hits)
+}
+
+/// What a look gives, and how many objects it looked at whole and passed by their parts.
+fn counted<R>(by_parts: bool, look: impl FnOnce(&Counting<'_>) -> R) -> (R, usize, usize) {
     let key = FingerprintKey::new(Box::new([7; 32]));
     let scanner = Scanner::new(RuleSet::builtin(), &key);
     let visitor = Counting {
@@ -68,8 +73,8 @@ fn found(repository: &Path, by_parts: bool) -> (Vec<(Place, Match)>, usize, usiz
         whole: AtomicUsize::new(0),
         passed: AtomicUsize::new(0),
     };
-    let hits = gate.survey(&BOUNDS, &visitor).unwrap().hits;
-    (hits, visitor.whole.into_inner(), visitor.passed.into_inner())
+    let given = look(&visitor);
+    (given, visitor.whole.into_inner(), visitor.passed.into_inner())
 }
 
 /// Numbers that are the same in each run.
@@ -182,18 +187,10 @@ fn parts_give_what_whole_objects_give() {
 /// What visiting the introduced objects of all commits finds, as [`found`].
 fn introduced(repository: &Path, commits: &[Oid], by_parts: bool) -> (Vec<(Place, Match)>, usize, usize) {
     let gate = Gate::open(repository, None).unwrap();
-    let key = FingerprintKey::new(Box::new([7; 32]));
-    let scanner = Scanner::new(RuleSet::builtin(), &key);
-    let visitor = Counting {
-        inner: pipeline::Visitor::new(&scanner, None),
-        by_parts,
-        whole: AtomicUsize::new(0),
-        passed: AtomicUsize::new(0),
-    };
-    let seen = gate.introduced(commits, &BOUNDS, &visitor).unwrap();
-    let looked_at = visitor.whole.into_inner() + visitor.passed.load(Relaxed);
-    assert_eq!(looked_at as u64, seen.objects, "each object once");
-    (seen.hits, looked_at, visitor.passed.into_inner())
+    let look = |visitor: &Counting<'_>| gate.introduced(commits, &BOUNDS, visitor).unwrap();
+    let (seen, whole, passed) = counted(by_parts, look);
+    assert_eq!((whole + passed) as u64, seen.objects, "each object once");
+    (seen.hits, whole + passed, passed)
 }
 
 /// A range of commits is read along the deltas of the packs: with the outcome of reading every object whole,

@@ -4,6 +4,7 @@
 //! ssh-keygen without touching the account that runs the tests. Out of scope:
 //! servers (`transport`) and what any of it should answer.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -182,6 +183,26 @@ fn working_in(folder: &Path) -> Vec<String> {
 /// The name of the account that runs the tests, as the system knows it.
 pub(crate) fn system_account(scratch: &Scratch) -> String {
     scratch.run("id", &["-un"]).ok()
+}
+
+/// For each call of a trace by strace, the most that one thread makes.
+pub(crate) fn most_calls(trace: &str) -> BTreeMap<String, usize> {
+    let mut by_thread: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for line in trace.lines() {
+        let mut parts = line.split_whitespace();
+        let (Some(thread), Some(rest)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        if let Some((call, _)) = rest.split_once('(') {
+            *by_thread.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((call, _), count) in by_thread {
+        let entry: &mut usize = most.entry(call).or_default();
+        *entry = count.max(*entry);
+    }
+    most
 }
 
 /// A loopback port that nobody listened on a moment ago.

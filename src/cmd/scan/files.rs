@@ -483,7 +483,6 @@ mod tests {
         let eye = Eye {
             scanner: &scanner,
             allow: &crate::gitleaks::Allow::default(),
-            rule_set: "",
             large: std::sync::Mutex::default(),
         };
         let text = seamed();

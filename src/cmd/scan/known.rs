@@ -16,7 +16,7 @@ use std::path::Path;
 pub(super) fn verdicts(eye: &Eye, git_dir: &Path, wanted: bool) -> Result<Option<Verdicts>, CommandError> {
     let found = Home::find(Some(git_dir)).and_then(|home| {
         let key = open::fingerprint_key(&home.fingerprint_key())?;
-        Ok(Verdicts::new(&home.verdicts(), &key, eye.rule_set))
+        Ok(Verdicts::new(&home.verdicts(), &key, eye.scanner.rules().digest()))
     });
     match found {
         Err(error) if wanted => Err(error),

@@ -6,7 +6,7 @@
 
 use super::canary::{terminate, until};
 use super::yard::{Process, Yard};
-use crate::support::{LYCHGATE, free_port};
+use crate::support::{LYCHGATE, free_port, most_calls};
 use lychgate::config::Settings;
 use lychgate::port::{EntryRecord, Store};
 use lychgate::store::SqliteStore;
@@ -209,22 +209,7 @@ impl Lab {
         let mut bot = self.traced("survey", &gate, &all, None);
         until("the landing is entered", || self.is_entered(&gate));
         bot.stop();
-        let mut by_thread: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for line in self.trace("survey").lines() {
-            let mut parts = line.split_whitespace();
-            let (Some(thread), Some(rest)) = (parts.next(), parts.next()) else {
-                continue;
-            };
-            if let Some((call, _)) = rest.split_once('(') {
-                *by_thread.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
-            }
-        }
-        let mut most = BTreeMap::new();
-        for ((call, _), count) in by_thread {
-            let entry: &mut usize = most.entry(call).or_default();
-            *entry = count.max(*entry);
-        }
-        most
+        most_calls(&self.trace("survey"))
     }
 
     /// Kills a bot at the `n`th such call of a thread; gives what the gate then held, if it was killed.

@@ -36,7 +36,8 @@ pub struct ScanArgs {
     /// Files and folders to scan; `-` is standard input. A bare repository or a bundle file: its whole history.
     #[arg(value_name = "PATH", required_unless_present_any = ["staged", "range", "history"])]
     pub paths: Vec<PathBuf>,
-    /// Scan what is staged for the next commit, in the repository PATH [default: .].
+    /// Scan what the next commit of the repository PATH [default: .] would bring: what is staged, less the values
+    /// that the same file of the last commit has already.
     #[arg(long, conflicts_with_all = ["range", "history", "no_ignored"])]
     pub staged: bool,
     /// Scan what the commits A..B bring, deleted again or not; of a single revision, those of it that no
@@ -279,7 +280,7 @@ fn sources(args: &ScanArgs, eye: &Eye, out: &mut Output) -> Result<Report, Comma
     let mut walk = files::Walk::new(eye);
     for path in paths {
         let part = if args.staged {
-            repository::staged(eye, path)?
+            repository::staged(eye, path, args.min_confidence.into())?
         } else if let Some(range) = &args.range {
             repository::range(eye, path, range, out)?
         } else if args.history || repository::is_bare(path) {
@@ -308,6 +309,7 @@ fn join(report: &mut Report, part: Report) {
     report.bytes += part.bytes;
     report.findings.extend(part.findings);
     report.unread.extend(part.unread);
+    report.known += part.known;
 }
 
 /// Prints the report, and writes those to files.

@@ -212,6 +212,60 @@ fn staged_is_what_the_index_holds() {
     clone.scan(&["--staged"]).ends_with(0);
 }
 
+/// What a commit does not bring does not stop it: other lines of a file with an old value, the value in another
+/// line, the file under another name.
+#[test]
+fn staged_leaves_out_what_the_last_commit_has_in_the_same_file() {
+    let clone = Clone::new();
+    let old = token(1);
+    let filler = "some ordinary line of text\n".repeat(9);
+    clone.commit("a.txt", &format!("k = {old}\n{filler}"));
+    let staged = |clone: &Clone| {
+        clone.git(&["add", "-A"]).ok();
+        let run = clone.scan(&["--staged", "--format", "jsonl"]);
+        let row = |row: &Value| {
+            (
+                row["path"].as_str().unwrap().to_owned(),
+                row["start_line"].as_u64().unwrap(),
+            )
+        };
+        (run.code, findings(&run).iter().map(row).collect::<Vec<_>>())
+    };
+    clone.write("a.txt", &format!("{filler}moved = {old}\n"));
+    assert_eq!(staged(&clone), (0, vec![]));
+    let said = clone.scan(&["--staged"]).ends_with(0).stdout;
+    assert!(
+        said.contains("0 findings in 1 file") && said.contains("; 1 in the last commit already"),
+        "{said}"
+    );
+    // A new value beside it is listed alone, at its line.
+    clone.write("a.txt", &format!("k = {old}\n{filler}new = {}\n", token(2)));
+    assert_eq!(staged(&clone), (1, vec![("a.txt".into(), 11)]));
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    clone.git(&["mv", "a.txt", "b.txt"]).ok();
+    assert_eq!(staged(&clone), (0, vec![]));
+    // A copy in another file and a value in the new name are brought.
+    clone.write("c.txt", &format!("k = {old}\n"));
+    assert_eq!(staged(&clone), (1, vec![("c.txt".into(), 1)]));
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    clone.git(&["mv", "a.txt", &token(3)]).ok();
+    let run = clone.scan(&["--staged", "--format", "jsonl"]).ends_with(1);
+    assert_eq!((findings(&run).len(), &findings(&run)[0]["in_name"]), (1, &true.into()));
+    // What cannot be looked at is said each time: what it holds may be new.
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    let (packed, more) = ("PK\u{3}\u{4} broken", "PK\u{3}\u{4} broken too");
+    clone.commit("p.zip", packed);
+    clone.write("p.zip", more);
+    assert_eq!(staged(&clone).0, 1);
+    // The hook says the same.
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    clone.run_with(LYCHGATE, &["init", "--client", "."], "").ok();
+    clone.write("a.txt", &format!("k = {old}\nmore\n{filler}"));
+    clone.git(&["commit", "-q", "-a", "-m", "c"]).ok();
+    clone.write("a.txt", &format!("k = {old}\n{}\n{filler}", token(4)));
+    clone.git(&["commit", "-q", "-a", "-m", "c"]).refused("not committed");
+}
+
 #[test]
 fn standard_input_ignored_files_and_links_out_of_the_tree() {
     let clone = Clone::new();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "src/finding.rs"]
 pub mod finding;
+#[path = "src/glob.rs"]
+pub mod glob;
 #[path = "src/push.rs"]
 pub mod push;
 #[path = "src/rule.rs"]
@@ -30,14 +32,22 @@ use scan::table::{Table, Window};
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    for input in ["rules", "src/finding.rs", "src/push.rs", "src/rule.rs", "src/scan"] {
+    for input in [
+        "rules",
+        "src/finding.rs",
+        "src/glob.rs",
+        "src/push.rs",
+        "src/rule.rs",
+        "src/scan",
+    ] {
         println(&format!("cargo::rerun-if-changed={input}"));
     }
     let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("rules");
     let files = rule_files(&folder)?;
     let texts: Vec<(&str, &str)> = files.iter().map(|f| (f.name.as_str(), f.text.as_str())).collect();
-    let rules = match scan::source::parse(&texts) {
-        Ok(rules) => rules,
+    let rules = match scan::source::parse_beside(&texts, &|_| None) {
+        Ok(parsed) if parsed.severities.is_empty() => parsed.rules,
+        Ok(_) => return Err("rules/*.toml: the shipped rules say how bad they are; [[severity]] is for others".into()),
         Err(errors) => {
             for error in &errors {
                 println(&format!("cargo::error=rules/{error}"));

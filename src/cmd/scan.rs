@@ -63,7 +63,7 @@ pub struct ScanArgs {
     /// Write a further report, such as sarif=scan.sarif; may be repeated.
     #[arg(long, value_name = "FORMAT=FILE", value_parser = further)]
     pub report: Vec<(ScanFormat, PathBuf)>,
-    /// A folder of rule files (*.toml) to use beside the shipped rules.
+    /// A folder of rule files (*.toml) to use beside the shipped rules; also for severities by path.
     #[arg(long, value_name = "DIR")]
     pub rules: Option<PathBuf>,
     /// A .gitleaks.toml whose rules and allowlists count too; what cannot be honoured is said.
@@ -253,6 +253,9 @@ pub fn run(args: &ScanArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     };
     let mut report = sources(args, &eye, out)?;
     report.rule_set = setup.rules().digest().to_owned();
+    for item in report.findings.iter_mut().filter(|item| item.fingerprint.is_some()) {
+        item.severity = setup.rules().severity(&item.rule, &item.path, item.severity);
+    }
     let least = Confidence::from(args.min_confidence);
     let all = report.findings.len();
     report.findings.retain(|item| item.confidence >= least);

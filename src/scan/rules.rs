@@ -6,10 +6,11 @@
 use super::evidence::Check;
 use super::outline::Outline;
 use super::shape::{self, Reach};
-use super::source::{self, RuleError};
+use super::source::{self, Parsed, RuleError};
 use super::table::{self, Table};
 use crate::finding::{Confidence, Severity};
-use crate::rule::{GENERIC, Rule};
+use crate::glob::PathGlob;
+use crate::rule::{GENERIC, PathSeverity, Rule, severity_at};
 use regex_automata::meta;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -121,6 +122,8 @@ fn title(rule: &Rule) -> String {
 /// The rules in force, ready to match.
 pub struct RuleSet {
     entries: Entries,
+    /// Severities in some files, in place of the rules' own.
+    severities: Cow<'static, [PathSeverity]>,
     table: Cow<'static, Table>,
     digest: Cow<'static, str>,
 }
@@ -140,6 +143,7 @@ mod fixed {
 
 static BUILTIN: RuleSet = RuleSet {
     entries: Entries::Fixed(&fixed::ENTRIES),
+    severities: Cow::Borrowed(&[]),
     table: Cow::Borrowed(&fixed::TABLE),
     digest: Cow::Borrowed(fixed::DIGEST),
 };
@@ -168,12 +172,13 @@ impl RuleSet {
         if let Some(set) = own.and_then(|own| Self::added(own, files)) {
             return Ok(set);
         }
-        let rules = source::parse(files)?;
+        let Parsed { rules, severities } = source::parse_beside(files, &|_| None)?;
         let keywords: Vec<&[String]> = rules.iter().map(|rule| rule.keywords.as_slice()).collect();
         let ids: Vec<String> = rules.iter().map(|rule| rule.id.clone()).collect();
         Ok(Self {
             table: Cow::Owned(table::build(&keywords)),
             digest: Cow::Owned(source::digest(files)),
+            severities: Cow::Owned(severities),
             entries: Entries::Made(made(rules, &ids)),
         })
     }
@@ -189,7 +194,7 @@ impl RuleSet {
             .iter()
             .map(|entry| (entry.id.as_ref(), entry.near.is_empty()))
             .collect();
-        let rules = source::parse_beside(own, &|id| alone.get(id).copied()).ok()?;
+        let Parsed { rules, severities } = source::parse_beside(own, &|id| alone.get(id).copied()).ok()?;
         let known: HashSet<&str> = shipped.ids().collect();
         let count = known.len() + rules.len();
         if count > source::MAX_RULES || rules.iter().any(|rule| known.contains(rule.id.as_str())) {
@@ -203,6 +208,7 @@ impl RuleSet {
         Some(Self {
             table: Cow::Owned(table),
             digest: Cow::Owned(source::digest(files)),
+            severities: Cow::Owned(severities),
             entries: Entries::Made(entries.chain(made(rules, &ids)).collect()),
         })
     }
@@ -210,6 +216,24 @@ impl RuleSet {
     /// SHA-256 over the rules' text and the core's version, hex.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// How bad a rule's finding is in the file at a path, where the rule says `given`: [`severity_at`].
+    ///
+    /// * `path`: from the repository's top, or as it was named; a leading `./` does not count.
+    pub fn severity(&self, rule: &str, path: &str, given: Severity) -> Severity {
+        let path = path.strip_prefix("./").unwrap_or(path);
+        severity_at(&*self.severities, rule, path, given)
+    }
+
+    /// In which files a rule's findings have another severity: the patterns, and how bad it is there.
+    pub fn severities<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = (String, Severity)> + 'a {
+        let about = self.severities.iter();
+        let about = about.filter(move |one| one.rules.is_empty() || one.rules.iter().any(|id| id == rule));
+        about.map(|one| {
+            let globs: Vec<&str> = one.paths.iter().map(PathGlob::as_str).collect();
+            (globs.join(" or "), one.severity)
+        })
     }
 
     /// The rules' ids in their order.
@@ -293,6 +317,7 @@ examples = ["acme_012345678"]
             ),
             table: Cow::Borrowed(shipped.table()),
             digest: Cow::Borrowed(shipped.digest()),
+            severities: Cow::Borrowed(&[]),
         };
         for (number, id) in (0..).zip(shipped.ids()) {
             assert!(shipped.entries()[usize::from(number)].ready.is_some(), "{id}");

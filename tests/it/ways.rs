@@ -472,6 +472,111 @@ fn a_rule_file_shows_its_ten_errors_at_once() {
     }
 }
 
+/// What each scan says of a token's severity, by file.
+fn severities(run: &Run) -> Vec<(String, String)> {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let mut rows: Vec<(String, String)> = findings(run)
+        .iter()
+        .map(|row| {
+            (
+                text(row, "path").trim_start_matches("./").to_owned(),
+                text(row, "severity"),
+            )
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn a_teams_rules_say_how_bad_a_finding_is_by_its_path() {
+    let clone = Clone::new();
+    for folder in ["team", "r/tests", "r/deploy"] {
+        std::fs::create_dir(clone.scratch.path(folder)).unwrap();
+    }
+    clone.scratch.write(
+        "team/severity.toml",
+        "[[severity]]\npaths = ['tests/**', 'secret-*']\nseverity = 'low'\n\
+         [[severity]]\npaths = ['**/deploy/**']\nrules = ['gitlab-pat']\nseverity = 'info'\n\
+         [[severity]]\npaths = ['**']\nrules = ['npm-access-token']\nseverity = 'critical'\n",
+    );
+    clone.commit("old", "nothing\n");
+    for (number, name) in (1..).zip(["tests/a", "deploy/b", "c"]) {
+        clone.write(name, &token(number));
+    }
+    clone.git(&["add", "-A"]).ok();
+    let wanted = [("c", "critical"), ("deploy/b", "info"), ("tests/a", "low")];
+    let wanted = wanted.map(|(path, severity)| (path.to_owned(), severity.to_owned()));
+    let scan = |args: &[&str]| {
+        let all = [args, &["--rules", "../team", "--format", "jsonl"]].concat();
+        severities(&clone.scan(&all).ends_with(1))
+    };
+    assert_eq!(scan(&["."]), wanted);
+    assert_eq!(scan(&["tests", "deploy", "c"]), wanted);
+    assert_eq!(scan(&["--staged"]), wanted);
+    clone.git(&["commit", "-q", "-m", "c"]).ok();
+    assert_eq!(scan(&["--range", "HEAD~1..HEAD"]), wanted);
+    assert_eq!(scan(&["--history"]), wanted);
+    clone
+        .scan(&["tests", "--rules", "../team", "--fail-on", "medium"])
+        .ends_with(0);
+    clone
+        .scan(&["c", "--rules", "../team", "--fail-on", "medium"])
+        .ends_with(1);
+    let said = clone
+        .run_with(LYCHGATE, &["rules", "explain", "gitlab-pat", "--rules", "../team"], "")
+        .ok();
+    assert!(
+        said.contains("low in tests/** or secret-*") && said.contains("info in **/deploy/**"),
+        "{said}"
+    );
+    assert!(!said.contains("critical in"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_severities_by_path_is_told_at_its_line() {
+    let clone = Clone::new();
+    std::fs::create_dir(clone.scratch.path("r/team")).unwrap();
+    clone.write(
+        "team/a.toml",
+        "[[severity]]\npaths = ['/a', 'b/..', 1]\nseverity = 'bad'\n[[severity]]\nrules = []\nseverity = 'low'\nfile = 'x'\n",
+    );
+    clone.write("team/b.toml", "severity = [3]\n");
+    let run = clone.scan(&[".", "--rules", "team"]).ends_with(2);
+    for wanted in [
+        "team/a.toml:2: error[rule-bad-path]: \"/a\"",
+        "team/a.toml:2: error[rule-bad-path]: \"b/..\"",
+        "team/a.toml:2: error[rule-wrong-type]",
+        "team/a.toml:3: error[rule-bad-value]",
+        "team/a.toml:5: error[rule-missing-key]: paths",
+        "team/a.toml:5: error[rule-bad-value]: rules",
+        "team/a.toml:7: error[rule-unknown-key]: \"file\" is not a severity's key",
+        "team/b.toml:1: error[rule-syntax]: severity must be a table",
+    ] {
+        assert!(run.stderr.contains(wanted), "no {wanted:?}: {}", run.stderr);
+    }
+    clone.write("team/b.toml", "");
+    clone.write(
+        "team/a.toml",
+        "[[severity]]\npaths = ['a']\nrules = ['no-such-rule']\nseverity = 'low'\n",
+    );
+    let run = clone.scan(&[".", "--rules", "team"]).ends_with(2);
+    assert!(
+        run.stderr
+            .contains("team/a.toml:2: error[rule-unknown]: rules: \"no-such-rule\""),
+        "{}",
+        run.stderr
+    );
+    let many = "[[severity]]\npaths = ['a']\nseverity = 'low'\n".repeat(257);
+    clone.write("team/a.toml", &many);
+    let run = clone.scan(&[".", "--rules", "team"]).ends_with(2);
+    assert!(
+        run.stderr.contains("team/a.toml:770: error[rule-too-many]"),
+        "{}",
+        run.stderr
+    );
+}
+
 /// A file with a name that every format must escape, and a token in it.
 fn awkward(clone: &Clone) -> String {
     let name = "a <b> & \"c\",d;%=ä.txt";

@@ -123,6 +123,11 @@ fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> 
         )?;
     }
     writeln!(code, "]) }};")?;
+    let slow = (0u16..)
+        .zip(rules)
+        .filter(|(_, rule)| rule.slow && rule.keywords.is_empty());
+    let slow: Vec<u16> = slow.map(|(number, _)| number).collect();
+    writeln!(code, "pub(super) const SLOW: &[u16] = &{slow:?};")?;
     writeln!(code, "pub(super) const DIGEST: &str = {digest:?};")?;
     writeln!(code, "pub(super) const SOURCES: &[(&str, &str)] = &[")?;
     for file in files {
@@ -148,7 +153,7 @@ fn entry(code: &mut String, number: usize, rule: &Rule, near: &[usize]) -> std::
         code,
         "Entry {{ id: Cow::Borrowed({:?}), title: Cow::Borrowed({title:?}), severity: Severity::{:?}, \
          confidence: Confidence::{:?}, generic: {generic}, revoke: {revoke}, check: {check}, entropy: {:?}, \
-         reach: Reach {{ before: {}, after: {}, one_line: {} }}, near: Cow::Borrowed(&{near:?}), within: {}, regex: Cow::Borrowed({:?}), ready: Some(&OUTLINES[{number}]), outline: OnceLock::new(), expression: OnceLock::new() }},",
+         reach: Reach {{ before: {}, after: {}, one_line: {} }}, near: Cow::Borrowed(&{near:?}), within: {}, slow: {}, regex: Cow::Borrowed({:?}), ready: Some(&OUTLINES[{number}]), outline: OnceLock::new(), expression: OnceLock::new() }},",
         rule.id,
         rule.severity,
         rule.confidence,
@@ -157,6 +162,7 @@ fn entry(code: &mut String, number: usize, rule: &Rule, near: &[usize]) -> std::
         reach.after,
         reach.one_line,
         rule.within_lines,
+        rule.slow,
         rule.regex,
     )
 }
@@ -176,7 +182,10 @@ fn outlines(code: &mut String, rules: &[Rule]) -> std::fmt::Result {
     for rule in rules {
         let words: Vec<String> = rule.keywords.iter().map(|word| word.to_ascii_lowercase()).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let outline = Outline::of(&rule.regex, &words);
+        let outline = match rule.slow {
+            true => Outline::open(),
+            false => Outline::of(&rule.regex, &words),
+        };
         let before = name(&outline.before);
         let after: Vec<String> = outline.after.iter().map(&mut name).collect();
         let need = |Need { class, least }: &Need| format!("Need {{ class: {}, least: {least} }}", name(class));

@@ -46,8 +46,12 @@ pub struct Rule {
     pub revoke: Option<String>,
     /// The expression; the group named `secret` is the secret, else group 1, else the whole match.
     pub regex: String,
-    /// Texts of at least 3 bytes, one of which every match contains (compared without case).
+    /// Texts of at least 3 bytes, one of which every match contains (compared without case); of a slow rule, one of
+    /// which stands somewhere in each text that it is for, or none.
     pub keywords: Vec<String>,
+    /// Whether its expression is searched for in all of a text, since no rare text stands in every match.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub slow: bool,
     /// A structure check by name, such as `github-crc32`; a failed one lowers the confidence to low.
     #[serde(default)]
     pub checksum: Option<String>,

@@ -286,7 +286,8 @@ fn alone(rule: &Rule, rules: &[Rule]) -> Result<RuleSet, CommandError> {
 }
 
 fn import(file: &Path, out: &mut Output) -> Result<Outcome, CommandError> {
-    let config = setup::import(file)?;
+    let mut config = setup::import(file)?;
+    config.settle();
     let text = gitleaks::render(&config.rules);
     if !config.rules.is_empty() {
         setup::rule_set(&[("imported", &text)])?;

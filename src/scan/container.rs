@@ -48,6 +48,8 @@ pub(crate) enum Trouble {
     Bound,
     /// Encoded text in more levels than are decoded, or more than [`MAX_INFLATED`] bytes of it.
     Deep,
+    /// Slow rules did not search all of a text.
+    Slow,
     /// The member is encrypted.
     Encrypted,
     /// The container is cut off, or not what it says.
@@ -71,6 +73,11 @@ impl Trouble {
             Self::Deep => (
                 "encoded-too-deep",
                 "text encoded beyond the bounds of 4 levels in each other or 64 MiB; the rest was not scanned",
+                true,
+            ),
+            Self::Slow => (
+                "slow-rules-cut",
+                "text of more than 16 MiB; slow rules searched its first 16 MiB only",
                 true,
             ),
             Self::Encrypted => (
@@ -104,6 +111,8 @@ pub(crate) struct Budget {
     pub(crate) deep: bool,
     /// Whether anything was met that reaches far ([`super::part`]).
     pub(crate) far: bool,
+    /// Whether slow rules did not search all of a text ([`Trouble::Slow`]).
+    pub(crate) cut: bool,
 }
 
 impl Default for Budget {
@@ -115,6 +124,7 @@ impl Default for Budget {
             exceeded: false,
             deep: false,
             far: false,
+            cut: false,
         }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Entry {
     regex: Cow<'static, str>,
     /// What the build made of it.
     ready: Option<&'static Outline>,
+    /// Whether its expression is searched for in all of a text.
+    pub(crate) slow: bool,
     outline: OnceLock<Outline>,
     expression: OnceLock<Option<Expression>>,
 }
@@ -55,6 +57,7 @@ impl Entry {
             title: Cow::Owned(title(&rule)),
             id: Cow::Owned(rule.id),
             severity: rule.severity,
+            slow: rule.slow,
             confidence: rule.confidence,
             generic: rule.provider.eq_ignore_ascii_case(GENERIC),
             revoke: rule.revoke.map(Cow::Owned),
@@ -117,6 +120,13 @@ fn made(rules: Vec<Rule>, ids: &[String]) -> Vec<Entry> {
 /// `provider kind`.
 fn title(rule: &Rule) -> String {
     format!("{} {}", rule.provider, rule.kind)
+/// The numbers of the slow rules without keywords, the first rule being number `first`.
+fn slow(first: usize, rules: &[Rule]) -> Vec<u16> {
+    let numbered = (first..).zip(rules);
+    let slow = numbered.filter(|(_, rule)| rule.slow && rule.keywords.is_empty());
+    slow.filter_map(|(number, _)| u16::try_from(number).ok()).collect()
+}
+
 }
 
 /// The rules in force, ready to match.
@@ -125,6 +135,8 @@ pub struct RuleSet {
     /// Severities in some files, in place of the rules' own.
     severities: Cow<'static, [PathSeverity]>,
     table: Cow<'static, Table>,
+    /// Numbers of the slow rules that are for every text.
+    slow: Cow<'static, [u16]>,
     digest: Cow<'static, str>,
 }
 
@@ -146,6 +158,7 @@ static BUILTIN: RuleSet = RuleSet {
     severities: Cow::Borrowed(&[]),
     table: Cow::Borrowed(&fixed::TABLE),
     digest: Cow::Borrowed(fixed::DIGEST),
+    slow: Cow::Borrowed(fixed::SLOW),
 };
 
 impl RuleSet {
@@ -169,7 +182,7 @@ impl RuleSet {
     /// Every error of every file, with its line.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, Vec<RuleError>> {
         let own = files.strip_prefix(Self::builtin_sources());
-        if let Some(set) = own.and_then(|own| Self::added(own, files)) {
+        if let Some(set) = own.and_then(Self::added) {
             return Ok(set);
         }
         let Parsed { rules, severities } = source::parse_beside(files, &|_| None)?;
@@ -182,12 +195,12 @@ impl RuleSet {
             entries: Entries::Made(made(rules, &ids)),
         })
     }
+            slow: Cow::Owned(slow(0, &rules)),
 
     /// The shipped rules and more; `None` where these have a fault, which is told best by reading all of them.
     ///
     /// * `own`: the files besides the shipped ones.
-    /// * `files`: all of them.
-    fn added(own: &[(&str, &str)], files: &[(&str, &str)]) -> Option<Self> {
+    fn added(own: &[(&str, &str)]) -> Option<Self> {
         let shipped = Self::builtin();
         let alone: HashMap<&str, bool> = shipped
             .entries()
@@ -202,20 +215,29 @@ impl RuleSet {
         }
         let keywords: Vec<&[String]> = rules.iter().map(|rule| rule.keywords.as_slice()).collect();
         let table = table::extend(shipped.table(), u16::try_from(known.len()).ok()?, &keywords);
-        let own = rules.iter().map(|rule| rule.id.clone());
-        let ids: Vec<String> = shipped.ids().map(str::to_owned).chain(own).collect();
+        let ids = rules.iter().map(|rule| rule.id.clone());
+        let ids: Vec<String> = shipped.ids().map(str::to_owned).chain(ids).collect();
         let entries = shipped.entries().iter().map(Entry::again);
         Some(Self {
             table: Cow::Owned(table),
-            digest: Cow::Owned(source::digest(files)),
+            digest: Cow::Owned(Self::digest_beside(own)),
             severities: Cow::Owned(severities),
             entries: Entries::Made(entries.chain(made(rules, &ids)).collect()),
         })
     }
+            slow: Cow::Owned([&shipped.slow[..], &slow(known.len(), &rules)].concat()),
 
     /// SHA-256 over the rules' text and the core's version, hex.
     pub fn digest(&self) -> &str {
         &self.digest
+    /// [`RuleSet::digest`] of the shipped rules and other files, which need not be valid.
+    pub fn digest_beside(own: &[(&str, &str)]) -> String {
+        match own {
+            [] => fixed::DIGEST.to_owned(),
+            own => source::digest(&[&[("shipped rules", fixed::DIGEST)], own].concat()),
+        }
+    }
+
     }
 
     /// How bad a rule's finding is in the file at a path, where the rule says `given`: [`severity_at`].
@@ -255,10 +277,18 @@ impl RuleSet {
     /// What every match of a rule has round its keyword.
     pub(crate) fn outline(&self, rule: u16) -> &Outline {
         let entry = &self.entries()[usize::from(rule)];
+    /// Numbers of the slow rules that are for every text.
+    pub(crate) fn slow(&self) -> &[u16] {
+        &self.slow
+    }
+
         let made = || {
             let own = self
                 .table
                 .keywords
+            if entry.slow {
+                return Outline::open();
+            }
                 .iter()
                 .filter(|keyword| keyword.rules.contains(&rule));
             let own: Vec<&str> = own.map(|keyword| keyword.text.as_ref()).collect();
@@ -321,6 +351,7 @@ examples = ["acme_012345678"]
         };
         for (number, id) in (0..).zip(shipped.ids()) {
             assert!(shipped.entries()[usize::from(number)].ready.is_some(), "{id}");
+            slow: Cow::Borrowed(&[]),
             assert_eq!(shipped.outline(number), loaded.outline(number), "{id}");
         }
     }

@@ -22,10 +22,12 @@ pub const MAX_RULES: usize = 4096;
 const MAX_KEYWORDS: usize = 64;
 /// Most keywords in one set, of which half are the shipped rules' and half those of others: their numbers are 16 bits.
 const MAX_SET_KEYWORDS: usize = 32_000;
+/// Most slow rules in one set: each costs a search of every text.
+pub(crate) const MAX_SLOW: usize = 64;
 /// Most rules that a composite one names.
-const MAX_NEAR: usize = 16;
+pub(crate) const MAX_NEAR: usize = 16;
 /// Farthest that their matches may be from its own, in lines.
-const MAX_WITHIN: u32 = 100;
+pub(crate) const MAX_WITHIN: u32 = 100;
 /// Longest keyword, in bytes.
 const MAX_KEYWORD: usize = 64;
 
@@ -93,6 +95,11 @@ pub(crate) fn parse_beside(
     let keywords: usize = rules.iter().map(|rule| rule.keywords.len()).sum();
     if keywords > MAX_SET_KEYWORDS {
         let message = format!("{keywords} keywords; a set holds at most {MAX_SET_KEYWORDS}");
+        errors.push(error("rules", 1, "rule-too-many", message));
+    }
+    let slow = rules.iter().filter(|rule| rule.slow).count();
+    if slow > MAX_SLOW {
+        let message = format!("{slow} slow rules; a set holds at most {MAX_SLOW}, since each searches every text");
         errors.push(error("rules", 1, "rule-too-many", message));
     }
     if rules.len() > MAX_RULES {
@@ -298,6 +305,7 @@ impl<'a, 'de> Reader<'a, 'de> {
     fn rule(&mut self) -> Option<Rule> {
         let before = self.errors.len();
         let (near, within_lines) = self.near();
+        let slow = self.slow();
         let rule = Rule {
             id: self.id(),
             provider: self.required("provider"),
@@ -307,7 +315,8 @@ impl<'a, 'de> Reader<'a, 'de> {
             documentation: self.documentation(),
             revoke: self.text_at("revoke").map(|(text, _)| text),
             regex: String::new(),
-            keywords: self.keywords(),
+            keywords: self.keywords(slow),
+            slow,
             checksum: self.checksum(),
             entropy: self.entropy(),
             near,
@@ -414,14 +423,28 @@ impl<'a, 'de> Reader<'a, 'de> {
         (texts, line)
     }
 
-    fn keywords(&mut self) -> Vec<String> {
+    fn slow(&mut self) -> bool {
+        match self.take("slow") {
+            None => false,
+            Some((ValueInner::Boolean(slow), _)) => slow,
+            Some((_, line)) => {
+                self.fail(line, "rule-wrong-type", "slow must be true or false");
+                false
+            }
+        }
+    }
+
+    fn keywords(&mut self, slow: bool) -> Vec<String> {
         let (words, line) = self.texts("keywords");
-        if words.is_empty() || words.len() > MAX_KEYWORDS {
-            let message = format!("keywords: 1 to {MAX_KEYWORDS} texts, one of which every match contains");
+        if words.is_empty() && !slow || words.len() > MAX_KEYWORDS {
+            let message = format!(
+                "keywords: 1 to {MAX_KEYWORDS} texts, one of which every match contains; if there is none, \
+                 slow = true has every text searched"
+            );
             self.fail(line, "rule-bad-keyword", message);
         }
         for word in &words {
-            if word.len() < 3 || word.len() > MAX_KEYWORD || !word.is_ascii() {
+            if !(3..=MAX_KEYWORD).contains(&word.len()) || !word.is_ascii() {
                 let message = format!(
                     "keyword {word:?} must be 3 to {MAX_KEYWORD} ASCII characters: shorter ones are everywhere; \
                      take a longer literal from the expression"
@@ -431,7 +454,8 @@ impl<'a, 'de> Reader<'a, 'de> {
                 let often = 1e6 / buckets::TOO_COMMON;
                 let message = format!(
                     "keyword {word:?} has no rare part: each four bytes of it stand in ordinary text more often than \
-                     once in {often} bytes; take a longer literal from the expression"
+                     once in {often} bytes; take a longer literal from the expression, or leave it out and write \
+                     slow = true"
                 );
                 self.fail(line, "rule-common-keyword", message);
             }
@@ -548,6 +572,11 @@ const CONFIDENCES: [(&str, Confidence); 3] = [
     ("medium", Confidence::Medium),
     ("high", Confidence::High),
 ];
+
+/// Whether a text may be a keyword: long enough to be looked for, and rare in some part.
+pub(crate) fn is_keyword(word: &str) -> bool {
+    (3..=MAX_KEYWORD).contains(&word.len()) && word.is_ascii() && !buckets::is_common(word)
+}
 
 /// Raised whenever the same rules may give other matches, so that old verdicts are not reused.
 pub const CORE_VERSION: u32 = 3;

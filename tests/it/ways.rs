@@ -399,7 +399,7 @@ fn a_foreign_configuration_is_honoured_or_named() {
         "[extend]\nuseDefault = true\ndisabledRules = ['not-ours']\n\
          [[rules]]\nid = 'Acme Key'\nregex = {quotes}(?i)(acme)[_-]key\\s*=\\s*([a-z0-9]{{20}}){quotes}\nsecretGroup = 2\n\
          [[rules.allowlists]]\nregexTarget = 'line'\nregexes = ['EXAMPLE']\n\
-         [[rules]]\nid = 'short'\nregex = '[a-z]{{9}}'\n\
+         [[rules]]\nid = 'short'\nregex = '[0-9]{{40}}'\n\
          [[rules]]\nid = 'broken'\nregex = '('\n\
          [allowlist]\npaths = ['^vendor/']\nstopwords = ['Q7Q']\nsurprise = 1\n"
     );
@@ -434,7 +434,7 @@ fn a_foreign_configuration_is_honoured_or_named() {
     );
     for said in [
         "not-ours",
-        "rule short is left out",
+        "rule short is slow",
         "rule broken is left out",
         "\"surprise\"",
         "nonsense",
@@ -452,7 +452,100 @@ fn a_foreign_configuration_is_honoured_or_named() {
     std::fs::create_dir(clone.scratch.path("r/rules")).unwrap();
     clone.write("rules/imported.toml", &imported);
     let tested = clone.run_with(LYCHGATE, &["rules", "test", "rules"], "").ok();
-    assert_eq!(tested, "1 rules, 1 examples and counter-examples, 0 wrong");
+    assert_eq!(tested, "2 rules, 2 examples and counter-examples, 0 wrong");
+}
+
+/// Composite rules, paths, rules without a rare text, and what of each cannot be honoured.
+#[test]
+fn what_gitleaks_composes_and_searches_for_everywhere_is_taken_over() {
+    let clone = Clone::new();
+    clone.write(
+        "base.toml",
+        r"[[rules]]
+id = 'user'
+regex = 'acmeuser_([a-z]{8})'
+[[rules]]
+id = 'hex'
+regex = '\b([0-9a-f]{24})\b'
+keywords = ['acmewares']
+path = '\.conf$'
+",
+    );
+    clone.write(
+        "g.toml",
+        r"[extend]
+path = 'base.toml'
+[[rules]]
+id = 'pair'
+regex = 'acmepass_([a-z0-9]{8})'
+[[rules.required]]
+id = 'user'
+withinLines = 2
+withinColumns = 9
+[[rules]]
+id = 'loose'
+regex = 'acmeloose_([a-z0-9]{8})'
+[[rules.required]]
+id = 'user'
+[[rules.required]]
+id = 'nowhere'
+[[rules]]
+id = 'chain'
+regex = 'acmechain_([a-z0-9]{8})'
+[[rules.required]]
+id = 'pair'
+withinLines = 500
+[[allowlists]]
+targetRules = ['chain']
+stopwords = ['zzzz']
+[[allowlists]]
+condition = 'XOR'
+paths = ['.*']
+stopwords = ['a']
+[[allowlists]]
+condition = 'AND'
+paths = ['\.conf$']
+regexes = ['^ffff']
+",
+    );
+    let hex = ["0123456789abcdee", "01234567"].concat();
+    let user = ["acmeuser_", "abcdefgh"].concat();
+    clone.write("pair", &format!("acmepass_k3jd8f7g\n\n\n{user}\n\nacmepass_h3jd8f7g\n"));
+    clone.write("alone", "acmeloose_k3jd8f7g\nacmechain_k3jd8f7g\nacmechain_kzzzzf7g\n");
+    let far = ".".repeat(300);
+    clone.write("a.conf", &format!("AcmeWares\n{far}\n{hex}\nffff{}\n", &hex[4..]));
+    clone.write("b.conf", &format!("{hex}\n"));
+    clone.write("c.txt", &format!("acmewares {hex}\n"));
+    let files = ["pair", "alone", "a.conf", "b.conf", "c.txt"];
+    let how = ["--format", "jsonl", "--min-confidence", "low"];
+    let run = clone.scan(&[&files[..], &["--gitleaks-config", "g.toml"], &how].concat());
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let mut found: Vec<String> = findings(&run)
+        .iter()
+        .map(|row| format!("{}:{} {}", text(row, "path"), row["start_line"], text(row, "rule")))
+        .collect();
+    found.sort();
+    let wanted = ["a.conf:3 hex", "alone:2 chain", "pair:4 user", "pair:6 pair"];
+    assert_eq!(found, wanted, "{}", run.stderr);
+    for said in [
+        "rule pair: required: withinColumns is not looked at",
+        "rule loose: required: user counts within 100 lines here",
+        "rule loose: required: there are several; here one of them suffices",
+        "rule loose: required: nowhere is no rule of this configuration",
+        "rule chain: required: pair counts within 100 lines here, not farther",
+        "rule chain: required: pair needs another rule itself",
+        "g.toml:27: allowlist condition \"XOR\" is neither AND nor OR",
+        "base.toml:6: rule hex is slow",
+        "each text that has acmewares is searched",
+    ] {
+        assert!(run.stderr.contains(said), "no {said:?}: {}", run.stderr);
+    }
+    let imported = clone.run_with(LYCHGATE, &["rules", "import", "g.toml"], "").ok();
+    std::fs::create_dir(clone.scratch.path("r/own")).unwrap();
+    clone.write("own/imported.toml", &imported);
+    let run = clone.scan(&[&["pair", "a.conf", "--rules", "own"][..], &how].concat());
+    // A rule file has no allowlists and no paths.
+    assert_eq!(findings(&run).len(), 4, "{}{}", run.stdout, run.stderr);
 }
 
 #[test]

@@ -93,15 +93,13 @@ impl Setup {
         config.rules.retain(|rule| !config.disabled.contains(&rule.id));
         self.disabled
             .extend(config.disabled.iter().filter(|id| ours.contains(id.as_str())).cloned());
-        for rule in &mut config.rules {
-            if ours.contains(rule.id.as_str()) {
-                self.disabled.insert(rule.id.clone());
-                let new = format!("{}-imported", rule.id);
-                config.allow.rename(&rule.id, &new);
-                rule.id = new;
-            }
+        let taken: Vec<String> = config.rules.iter().map(|rule| rule.id.clone()).collect();
+        for id in taken.into_iter().filter(|id| ours.contains(id.as_str())) {
+            config.rename(&id, &format!("{id}-imported"));
+            self.disabled.insert(id);
         }
     }
+        config.settle();
 
     pub(in crate::cmd) fn rules(&self) -> &RuleSet {
         self.made.as_ref().unwrap_or_else(|| RuleSet::builtin())

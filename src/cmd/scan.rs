@@ -3,7 +3,7 @@
 //! In scope: the arguments, which source each path is, and where reports go.
 //! `files` reads files and folders, a large one with the help of all threads
 //! (`crew`), `repository` what Git holds, `setup` rules
-//! and keys, `accept` baselines, `audit` asks a person.
+//! and keys, `cache` keeps rules, `accept` baselines, `audit` asks a person.
 //!
 //! Bounds: files above 16 MiB are read in pieces, archives from there to
 //! 256 MiB whole and one at a time; of larger ones the members are not read,
@@ -12,6 +12,7 @@
 
 mod accept;
 mod audit;
+mod cache;
 mod crew;
 mod files;
 mod known;

@@ -548,6 +548,98 @@ regexes = ['^ffff']
     assert_eq!(findings(&run).len(), 4, "{}{}", run.stdout, run.stderr);
 }
 
+/// Enough rules to be kept, and a text with a value of some.
+fn many_rules(clone: &Clone) {
+    let rule = |i: u32| {
+        format!(
+            "[[rule]]\nid = \"acme-{i}\"\nprovider = \"Acme\"\nkind = \"key {i}\"\nseverity = \"high\"\n\
+             confidence = \"high\"\ndocumentation = \"https://acme.example/docs\"\n\
+             regex = 'acme{i:03}_(?P<secret>[0-9a-z]{{12}})'\nkeywords = [\"acme{i:03}_\"]\n\
+             examples = ['ac<>me{i:03}_k3jd8f7g2h1l']\n"
+        )
+    };
+    std::fs::create_dir(clone.scratch.path("r/many")).unwrap();
+    clone.write("many/own.toml", &(0..100).map(rule).collect::<String>());
+    let value = |i: u32| format!("{}{i:03}_k3jd8f7g2h1l\n", ["ac", "me"].concat());
+    clone.write("text", &[value(3), value(57), value(99)].concat());
+}
+
+/// The cache of rules changes the time and nothing else, whatever is in it.
+#[test]
+fn rules_are_kept_and_what_was_kept_is_not_believed_blindly() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let clone = Clone::new();
+    many_rules(&clone);
+    clone.write("key", &"07".repeat(32));
+    let args = [
+        "text",
+        "--rules",
+        "many",
+        "--format",
+        "jsonl",
+        "--fingerprint-key",
+        "key",
+    ];
+    let scan = || {
+        let run = clone.scan(&args).ends_with(1);
+        assert_eq!(findings(&run).len(), 3, "{}", run.stdout);
+        run.stdout
+    };
+    let folder = clone.scratch.path("home/.cache/lychgate");
+    let kept = || -> Vec<std::path::PathBuf> {
+        let items = std::fs::read_dir(&folder).unwrap();
+        items.map(|item| item.unwrap().path()).collect()
+    };
+    let first = scan();
+    let all = kept();
+    let [file] = &all[..] else { unreachable!("{all:?}") };
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(file)), (0o700, 0o600));
+    let bytes = std::fs::read(file).unwrap();
+    let inode = || std::fs::metadata(file).unwrap().ino();
+    let made = inode();
+    assert_eq!(scan(), first);
+    assert_eq!(inode(), made, "it was read, not made anew");
+    // Damaged, cut, empty, foreign: made anew.
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    for wrong in [
+        &damaged[..],
+        &bytes[..bytes.len() - 1],
+        b"",
+        b"lychgate rules 1 and no more",
+    ] {
+        std::fs::write(file, wrong).unwrap();
+        assert_eq!(scan(), first);
+        assert_eq!(std::fs::read(file).unwrap(), bytes);
+    }
+    // What others may write is not opened, nor is a link followed.
+    for path in [file, &folder] {
+        let before = std::fs::metadata(path).unwrap().permissions();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let was = inode();
+        assert_eq!(scan(), first);
+        assert_ne!(inode(), was, "{}: made anew", path.display());
+        std::fs::set_permissions(path, before).unwrap();
+    }
+    std::fs::rename(file, clone.scratch.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(clone.scratch.path("elsewhere"), file).unwrap();
+    assert_eq!(scan(), first);
+    assert!(!std::fs::symlink_metadata(file).unwrap().is_symlink());
+    // Changed rules have a file of their own; only the last eight are kept.
+    let text = std::fs::read_to_string(clone.scratch.path("r/many/own.toml")).unwrap();
+    for round in 0..10 {
+        clone.write("many/own.toml", &format!("{text}# {round}\n"));
+        scan();
+    }
+    assert_eq!(kept().len(), 8);
+    // Where nothing can be kept, nothing is.
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    clone.write("many/own.toml", &text);
+    assert_eq!(scan(), first);
+}
+
 #[test]
 fn a_rule_file_shows_its_ten_errors_at_once() {
     let clone = Clone::new();

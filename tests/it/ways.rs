@@ -455,13 +455,8 @@ fn a_foreign_configuration_is_honoured_or_named() {
     assert_eq!(tested, "2 rules, 2 examples and counter-examples, 0 wrong");
 }
 
-/// Composite rules, paths, rules without a rare text, and what of each cannot be honoured.
-#[test]
-fn what_gitleaks_composes_and_searches_for_everywhere_is_taken_over() {
-    let clone = Clone::new();
-    clone.write(
-        "base.toml",
-        r"[[rules]]
+/// Rules that others build on: one that is required, one without a rare text.
+const PARTS: &str = r"[[rules]]
 id = 'user'
 regex = 'acmeuser_([a-z]{8})'
 [[rules]]
@@ -469,11 +464,10 @@ id = 'hex'
 regex = '\b([0-9a-f]{24})\b'
 keywords = ['acmewares']
 path = '\.conf$'
-",
-    );
-    clone.write(
-        "g.toml",
-        r"[extend]
+";
+
+/// Rules that require others, and lists with conditions.
+const COMPOSED: &str = r"[extend]
 path = 'base.toml'
 [[rules]]
 id = 'pair'
@@ -506,8 +500,14 @@ stopwords = ['a']
 condition = 'AND'
 paths = ['\.conf$']
 regexes = ['^ffff']
-",
-    );
+";
+
+/// Composite rules, paths, rules without a rare text, and what of each cannot be honoured.
+#[test]
+fn what_gitleaks_composes_and_searches_for_everywhere_is_taken_over() {
+    let clone = Clone::new();
+    clone.write("base.toml", PARTS);
+    clone.write("g.toml", COMPOSED);
     let hex = ["0123456789abcdee", "01234567"].concat();
     let user = ["acmeuser_", "abcdefgh"].concat();
     clone.write("pair", &format!("acmepass_k3jd8f7g\n\n\n{user}\n\nacmepass_h3jd8f7g\n"));

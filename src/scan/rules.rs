@@ -399,7 +399,7 @@ examples = ["acme_012345678"]
         let own = [("own.toml", many.as_str())];
         let read = with(&many).unwrap();
         let bytes = read.compiled().unwrap();
-        let kept = RuleSet::from_compiled(&own, &bytes).unwrap();
+        let kept = RuleSet::from_compiled(&RuleSet::digest_beside(&own), &bytes).unwrap();
         assert_eq!((kept.digest(), &kept.slow), (read.digest(), &read.slow));
         assert!(kept.table == read.table && kept.severities == read.severities);
         let told = |e: &Entry| {
@@ -422,9 +422,9 @@ examples = ["acme_012345678"]
         let many = many();
         let own = [("own.toml", many.as_str())];
         let bytes = with(&many).unwrap().compiled().unwrap();
-        assert!(RuleSet::from_compiled(&own, &bytes).is_some());
+        assert!(RuleSet::from_compiled(&RuleSet::digest_beside(&own), &bytes).is_some());
         for other in [&[("other.toml", many.as_str())][..], &[("own.toml", OWN)], &[]] {
-            assert!(RuleSet::from_compiled(other, &bytes).is_none());
+            assert!(RuleSet::from_compiled(&RuleSet::digest_beside(other), &bytes).is_none());
         }
         for at in (0..bytes.len())
             .step_by(97)
@@ -432,10 +432,16 @@ examples = ["acme_012345678"]
         {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            assert!(RuleSet::from_compiled(&own, &damaged).is_none(), "{at}");
-            assert!(RuleSet::from_compiled(&own, &bytes[..at]).is_none(), "{at}");
+            assert!(
+                RuleSet::from_compiled(&RuleSet::digest_beside(&own), &damaged).is_none(),
+                "{at}"
+            );
+            assert!(
+                RuleSet::from_compiled(&RuleSet::digest_beside(&own), &bytes[..at]).is_none(),
+                "{at}"
+            );
         }
-        assert!(RuleSet::from_compiled(&own, &[&bytes[..], b"x"].concat()).is_none());
+        assert!(RuleSet::from_compiled(&RuleSet::digest_beside(&own), &[&bytes[..], b"x"].concat()).is_none());
     }
 
     /// Even with a digest that is right, what is inside must make sense.
@@ -449,7 +455,7 @@ examples = ["acme_012345678"]
             change(&mut bytes[80..]);
             let sum = sha2::Sha256::digest(&bytes[80..]);
             bytes[48..80].copy_from_slice(&sum);
-            RuleSet::from_compiled(&own, &bytes)
+            RuleSet::from_compiled(&RuleSet::digest_beside(&own), &bytes)
         };
         assert!(resealed(&|_| ()).is_some());
         // No masks: nothing would be found. Another keyword: the window is not its own.

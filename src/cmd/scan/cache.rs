@@ -24,11 +24,12 @@ const KEPT: usize = 8;
 /// The shipped rules and those of other files.
 pub(super) fn rule_set(own: &[(&str, &str)]) -> Result<RuleSet, CommandError> {
     let size: usize = own.iter().map(|(_, text)| text.len()).sum();
+    let digest = RuleSet::digest_beside(own);
     let folder = if size < WORTH { None } else { folder() };
-    let path = folder.as_ref().map(|folder| folder.join(name(own)));
+    let path = folder.as_ref().map(|folder| folder.join(format!("rules-{digest}")));
     let kept = path.as_deref().and_then(|path| {
         let bytes = private(path, path.parent()?)?;
-        RuleSet::from_compiled(own, &bytes)
+        RuleSet::from_compiled(&digest, &bytes)
     });
     if let Some(set) = kept {
         return Ok(set);
@@ -40,11 +41,6 @@ pub(super) fn rule_set(own: &[(&str, &str)]) -> Result<RuleSet, CommandError> {
         let _ = tidy(&folder);
     }
     Ok(set)
-}
-
-/// The file of these rules.
-fn name(own: &[(&str, &str)]) -> String {
-    format!("rules-{}", RuleSet::digest_beside(own))
 }
 
 /// The folder of the cache, which need not be there: <https://specifications.freedesktop.org/basedir-spec/latest/>.

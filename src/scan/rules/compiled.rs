@@ -59,10 +59,9 @@ impl RuleSet {
     /// The set of the shipped rules and others from its bytes; `None` if they are not those of these files, of these
     /// shipped rules and of this program.
     ///
-    /// * `own`: the rule files that stand beside the shipped ones.
-    pub fn from_compiled(own: &[(&str, &str)], bytes: &[u8]) -> Option<Self> {
-        let digest = Self::digest_beside(own);
-        let rest = bytes.strip_prefix(MAGIC)?.strip_prefix(&stamp(&digest))?;
+    /// * `digest`: that of the files, [`RuleSet::digest_beside`].
+    pub fn from_compiled(digest: &str, bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(MAGIC)?.strip_prefix(&stamp(digest))?;
         let (sum, body) = rest.split_at_checked(STAMP)?;
         if Sha256::digest(body)[..] != *sum {
             return None;
@@ -90,7 +89,7 @@ impl RuleSet {
             slow: Cow::Owned([&shipped.slow[..], &slow].concat()),
             severities: Cow::Owned(severities),
             table: Cow::Owned(table),
-            digest: Cow::Owned(digest),
+            digest: Cow::Owned(digest.to_owned()),
             entries: Entries::Made(shipped.entries().iter().map(Entry::again).chain(own).collect()),
         })
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "src/finding.rs"]
 pub mod finding;
+#[path = "src/glob.rs"]
+pub mod glob;
 #[path = "src/push.rs"]
 pub mod push;
 #[path = "src/rule.rs"]
@@ -30,14 +32,22 @@ use scan::table::{Table, Window};
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    for input in ["rules", "src/finding.rs", "src/push.rs", "src/rule.rs", "src/scan"] {
+    for input in [
+        "rules",
+        "src/finding.rs",
+        "src/glob.rs",
+        "src/push.rs",
+        "src/rule.rs",
+        "src/scan",
+    ] {
         println(&format!("cargo::rerun-if-changed={input}"));
     }
     let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("rules");
     let files = rule_files(&folder)?;
     let texts: Vec<(&str, &str)> = files.iter().map(|f| (f.name.as_str(), f.text.as_str())).collect();
-    let rules = match scan::source::parse(&texts) {
-        Ok(rules) => rules,
+    let rules = match scan::source::parse_beside(&texts, &|_| None) {
+        Ok(parsed) if parsed.severities.is_empty() => parsed.rules,
+        Ok(_) => return Err("rules/*.toml: the shipped rules say how bad they are; [[severity]] is for others".into()),
         Err(errors) => {
             for error in &errors {
                 println(&format!("cargo::error=rules/{error}"));
@@ -113,6 +123,11 @@ fn generate(rules: &[Rule], table: &Table, files: &[RuleFile], digest: &str) -> 
         )?;
     }
     writeln!(code, "]) }};")?;
+    let slow = (0u16..)
+        .zip(rules)
+        .filter(|(_, rule)| rule.slow && rule.keywords.is_empty());
+    let slow: Vec<u16> = slow.map(|(number, _)| number).collect();
+    writeln!(code, "pub(super) const SLOW: &[u16] = &{slow:?};")?;
     writeln!(code, "pub(super) const DIGEST: &str = {digest:?};")?;
     writeln!(code, "pub(super) const SOURCES: &[(&str, &str)] = &[")?;
     for file in files {
@@ -138,7 +153,7 @@ fn entry(code: &mut String, number: usize, rule: &Rule, near: &[usize]) -> std::
         code,
         "Entry {{ id: Cow::Borrowed({:?}), title: Cow::Borrowed({title:?}), severity: Severity::{:?}, \
          confidence: Confidence::{:?}, generic: {generic}, revoke: {revoke}, check: {check}, entropy: {:?}, \
-         reach: Reach {{ before: {}, after: {}, one_line: {} }}, near: Cow::Borrowed(&{near:?}), within: {}, regex: Cow::Borrowed({:?}), ready: Some(&OUTLINES[{number}]), outline: OnceLock::new(), expression: OnceLock::new() }},",
+         reach: Reach {{ before: {}, after: {}, one_line: {} }}, near: Cow::Borrowed(&{near:?}), within: {}, slow: {}, regex: Cow::Borrowed({:?}), ready: Some(&OUTLINES[{number}]), outline: OnceLock::new(), expression: OnceLock::new() }},",
         rule.id,
         rule.severity,
         rule.confidence,
@@ -147,6 +162,7 @@ fn entry(code: &mut String, number: usize, rule: &Rule, near: &[usize]) -> std::
         reach.after,
         reach.one_line,
         rule.within_lines,
+        rule.slow,
         rule.regex,
     )
 }
@@ -166,7 +182,10 @@ fn outlines(code: &mut String, rules: &[Rule]) -> std::fmt::Result {
     for rule in rules {
         let words: Vec<String> = rule.keywords.iter().map(|word| word.to_ascii_lowercase()).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let outline = Outline::of(&rule.regex, &words);
+        let outline = match rule.slow {
+            true => Outline::open(),
+            false => Outline::of(&rule.regex, &words),
+        };
         let before = name(&outline.before);
         let after: Vec<String> = outline.after.iter().map(&mut name).collect();
         let need = |Need { class, least }: &Need| format!("Need {{ class: {}, least: {least} }}", name(class));

@@ -25,6 +25,7 @@ use crate::finding::{Confidence, PolicyLine, Severity};
 use crate::forge::Permission;
 use crate::forge::guard::Wanted;
 use crate::push::{RefName, Timestamp};
+use crate::rule::PathSeverity;
 use serde::{Deserialize, Serialize};
 
 /// The bounds of one inspection, each with the reason in `config`.
@@ -117,6 +118,8 @@ pub struct SecretPolicy {
     pub deny_confidence: Lined<Confidence>,
     /// From which severity on a match denies.
     pub deny_severity: Lined<Severity>,
+    /// Severities in some files, in place of what the rules give.
+    pub severity: Vec<Lined<PathSeverity>>,
     /// Findings that the server allows.
     pub allow: Vec<Lined<Allowed>>,
 }

@@ -173,6 +173,10 @@ pub struct SecretFact {
     pub fingerprint: String,
     /// Where to revoke it, if the rule tells.
     pub revoke: Option<String>,
+    /// Every path at which the push's commits bring the object. Looked up only where the policy judges by path;
+    /// `None`: not looked up, or more than could be. Stored facts without it read as they did before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
 }
 
 /// What the scan of every new object said.

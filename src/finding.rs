@@ -161,3 +161,24 @@ impl Finding {
         });
     }
 }
+
+/// Writes a name of a path so that it is safe to print: control characters and
+/// bytes that are not UTF-8 become `\xNN`.
+pub fn push_printable(path: &mut String, name: &[u8]) {
+    use std::fmt::Write;
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() {
+                let mut buf = [0; 4];
+                for b in c.encode_utf8(&mut buf).bytes() {
+                    let _ = write!(path, "\\x{b:02x}");
+                }
+            } else {
+                path.push(c);
+            }
+        }
+        for b in chunk.invalid() {
+            let _ = write!(path, "\\x{b:02x}");
+        }
+    }
+}

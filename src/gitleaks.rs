@@ -16,6 +16,8 @@ pub use ignore::Ignored;
 pub use read::parse;
 
 use crate::rule::Rule;
+use crate::scan::source;
+use std::collections::HashMap;
 
 /// Longest file, in bytes.
 pub const MAX_FILE: usize = 4 << 20;
@@ -35,6 +37,56 @@ pub struct Config {
     pub allow: Allow,
     /// `file:line: what could not be honoured, and why`, in the order of the file.
     pub not_honoured: Vec<String>,
+}
+
+impl Config {
+    /// Settles, once all files are read, which slow rules there is room for, and what composite rules need: rules of
+    /// this configuration that count alone.
+    ///
+    /// What a rule needs and is not there, or needs another itself, is said, and the rule counts by itself.
+    pub fn settle(&mut self) {
+        let mut slow = 0;
+        self.rules.retain(|rule| {
+            slow += usize::from(rule.slow);
+            let fits = !rule.slow || slow <= source::MAX_SLOW;
+            if !fits {
+                let note = format!(
+                    "rule {} is left out: {} slow rules are there already",
+                    rule.id,
+                    source::MAX_SLOW
+                );
+                self.not_honoured.push(note);
+            }
+            fits
+        });
+        let alone: HashMap<String, bool> = self.rules.iter().map(|r| (r.id.clone(), r.near.is_empty())).collect();
+        for rule in &mut self.rules {
+            let id = &rule.id;
+            rule.near.retain(|other| {
+                let why = match alone.get(other) {
+                    Some(true) => return true,
+                    Some(false) => "needs another rule itself",
+                    None => "is no rule of this configuration that could be taken over",
+                };
+                let note = format!("rule {id}: required: {other} {why}; it does not count");
+                self.not_honoured.push(note);
+                false
+            });
+            if rule.near.is_empty() {
+                rule.within_lines = 0;
+            }
+        }
+    }
+
+    /// Lets a rule have another id, and all that is about it.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let ids = self
+            .rules
+            .iter_mut()
+            .flat_map(|rule| rule.near.iter_mut().chain([&mut rule.id]));
+        ids.filter(|id| *id == from).for_each(|id| to.clone_into(id));
+        self.allow.rename(from, to);
+    }
 }
 
 /// Rules as a file of ours, which [`crate::scan::RuleSet::parse`] reads.
@@ -57,7 +109,12 @@ pub fn render(rules: &[Rule]) -> String {
             key("revoke", quoted(revoke));
         }
         key("regex", quoted(&rule.regex));
-        key("keywords", format!("[{}]", texts(&rule.keywords)));
+        if rule.slow {
+            key("slow", "true".to_owned());
+        }
+        if !rule.keywords.is_empty() {
+            key("keywords", format!("[{}]", texts(&rule.keywords)));
+        }
         if let Some(checksum) = &rule.checksum {
             key("checksum", quoted(checksum));
         }

@@ -3,7 +3,7 @@
 //! Layers, each of which sees only those above it; `tests/it/layers.rs` reads
 //! the imports and fails when one looks down:
 //!
-//! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`], [`forge`].
+//! 1. Vocabulary: [`push`], [`finding`], [`rule`], [`guarantee`], [`forge`], [`glob`].
 //! 2. Core, pure: [`object`], [`facts`], [`config`], [`scan`], [`check`], [`decision`],
 //!    [`attest`], [`tlog`], [`status`], [`verify`], [`feedback`], [`report`],
 //!    [`baseline`], [`gitleaks`], [`waiver`]; with the bot [`webhook`], [`chat`].
@@ -18,6 +18,7 @@
 
 pub mod finding;
 pub mod forge;
+pub mod glob;
 pub mod guarantee;
 pub mod push;
 pub mod rule;

@@ -14,6 +14,7 @@ pub mod landed;
 pub mod lane;
 #[cfg(feature = "bot")]
 pub mod metrics;
+mod paths;
 #[cfg(feature = "bot")]
 mod shown;
 #[cfg(feature = "bot")]

@@ -135,6 +135,8 @@ pub struct Report {
     pub less_sure: u64,
     /// Findings that are not listed because a baseline accepts them.
     pub accepted: u64,
+    /// Findings in what is staged that are not listed because the last commit has the value in the same file.
+    pub known: u64,
     /// When the scan began.
     pub started: Option<Timestamp>,
     /// When it ended.

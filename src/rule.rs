@@ -1,6 +1,7 @@
 //! Vocabulary of detection: a rule as data. Loading and matching live in `scan`.
 
 use crate::finding::{Confidence, Severity};
+use crate::glob::PathGlob;
 use serde::{Deserialize, Serialize};
 
 /// The structure checks that a rule may name in [`Rule::checksum`].
@@ -45,8 +46,12 @@ pub struct Rule {
     pub revoke: Option<String>,
     /// The expression; the group named `secret` is the secret, else group 1, else the whole match.
     pub regex: String,
-    /// Texts of at least 3 bytes, one of which every match contains (compared without case).
+    /// Texts of at least 3 bytes, one of which every match contains (compared without case); of a slow rule, one of
+    /// which stands somewhere in each text that it is for, or none.
     pub keywords: Vec<String>,
+    /// Whether its expression is searched for in all of a text, since no rare text stands in every match.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub slow: bool,
     /// A structure check by name, such as `github-crc32`; a failed one lowers the confidence to low.
     #[serde(default)]
     pub checksum: Option<String>,
@@ -64,4 +69,38 @@ pub struct Rule {
     /// Texts that it must not find, under the same writing.
     #[serde(default)]
     pub counterexamples: Vec<String>,
+}
+
+/// The severity of findings in some files, in place of the one that their rules give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathSeverity {
+    /// Which files; at least one.
+    pub paths: Vec<PathGlob>,
+    /// Ids of the rules that it is about; empty: all.
+    pub rules: Vec<String>,
+    /// How bad they are there.
+    pub severity: Severity,
+}
+
+impl PathSeverity {
+    /// Whether it is about a rule's findings in the file at a path.
+    pub fn concerns(&self, rule: &str, path: &str) -> bool {
+        (self.rules.is_empty() || self.rules.iter().any(|id| id == rule))
+            && self.paths.iter().any(|glob| glob.matches(path))
+    }
+}
+
+/// Most of them in one configuration: each is compared with the path of each finding.
+pub const MAX_PATH_SEVERITIES: usize = 256;
+
+/// How bad a finding is in the file at a path: the highest of those that are about it, whatever their order, so that
+/// a file which two are about is no less severe than either says; else what the rule gives.
+pub fn severity_at<'a>(
+    all: impl IntoIterator<Item = &'a PathSeverity>,
+    rule: &str,
+    path: &str,
+    given: Severity,
+) -> Severity {
+    let about = all.into_iter().filter(|one| one.concerns(rule, path));
+    about.map(|one| one.severity).max().unwrap_or(given)
 }

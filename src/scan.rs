@@ -176,6 +176,9 @@ impl<'a> Scanner<'a> {
             self.unpack(data, None, 1, &mut budget, &mut unpacked);
             overflow |= unpacked.overflow;
         }
+        if budget.cut {
+            unpacked.troubles.push((Trouble::Slow, 0..data.len()));
+        }
         if budget.exceeded {
             let why = if budget.deep { Trouble::Deep } else { Trouble::Bound };
             unpacked.troubles.push((why, 0..data.len()));
@@ -251,8 +254,14 @@ impl<'a> Scanner<'a> {
         budget: &mut Budget,
         shown: &mut Vec<Shown>,
     ) -> bool {
-        let Hits { hits, overflow, far } = self.hits(text, 0, budget);
+        let Hits {
+            hits,
+            overflow,
+            far,
+            cut,
+        } = self.hits(text, 0, budget);
         budget.far |= far;
+        budget.cut |= cut;
         if hits.is_empty() {
             return overflow;
         }

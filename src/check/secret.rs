@@ -5,7 +5,7 @@ use super::{base, commits};
 use crate::config::{Allowed, Policy};
 use crate::facts::{Fact, Facts, ScanFact, SecretFact, UpdateFact};
 use crate::feedback::remedy;
-use crate::finding::{Finding, Place, Severity};
+use crate::finding::{Finding, Place, PolicyLine, Severity};
 use crate::push::RefName;
 
 /// Turns what the scan found into findings: at or above the policy's confidence and severity they deny,
@@ -43,14 +43,15 @@ fn found(policy: &Policy, facts: &Facts, secret: &SecretFact, first: &UpdateFact
         Some(name) => format!("the name {name} contains a {}", secret.title),
         None => format!("this push contains a {}", secret.title),
     };
-    let mut finding = Finding::new("secret-found", secret.severity, secret.place.clone(), message);
+    let (severity, set_by) = severity(policy, secret);
+    let mut finding = Finding::new("secret-found", severity, secret.place.clone(), message);
     finding.excerpt = Some(secret.excerpt.clone());
     finding.fingerprint = Some(secret.fingerprint.clone());
     finding.rule = Some(secret.rule.clone());
     finding.confidence = Some(secret.confidence);
-    finding.required_by = Some(policy.secrets.deny_confidence.line.clone());
-    let strong = secret.confidence >= policy.secrets.deny_confidence.value
-        && secret.severity >= policy.secrets.deny_severity.value;
+    finding.required_by = Some(set_by.unwrap_or(&policy.secrets.deny_confidence.line).clone());
+    let strong =
+        secret.confidence >= policy.secrets.deny_confidence.value && severity >= policy.secrets.deny_severity.value;
     finding.denies = strong;
     if let Some(allowed) = allowed(policy, facts, secret) {
         finding.denies = false;
@@ -61,6 +62,27 @@ fn found(policy: &Policy, facts: &Facts, secret: &SecretFact, first: &UpdateFact
     }
     finding.remedy = mend(policy, facts, secret, first);
     finding
+}
+
+/// How bad a match is where it stands, and the line of the policy that says so; `None`: its rule says it.
+///
+/// The worst of all paths at which the push brings the object. Where those are not all known, it is no less than
+/// what the rule says: who pushes must not lower it by bringing the object in a second file.
+fn severity<'p>(policy: &'p Policy, secret: &SecretFact) -> (Severity, Option<&'p PolicyLine>) {
+    let all = &policy.secrets.severity;
+    let shown = secret.place.path.as_ref().map(std::slice::from_ref);
+    let known = secret.paths.as_deref();
+    let at = |path: &String| {
+        let about = all.iter().filter(|one| one.value.concerns(&secret.rule, path));
+        let worst = about.max_by_key(|one| one.value.severity);
+        worst.map_or((secret.severity, None), |one| (one.value.severity, Some(&one.line)))
+    };
+    let each = known.or(shown).unwrap_or_default().iter().map(at);
+    let unknown = known
+        .is_none_or(<[String]>::is_empty)
+        .then_some((secret.severity, None));
+    let worst = each.chain(unknown).max_by_key(|(severity, _)| *severity);
+    worst.unwrap_or((secret.severity, None))
 }
 
 /// The commands for the update that brings the secret's commit; for a dangling object, the first scanned one.

@@ -11,6 +11,7 @@ use crate::gitleaks;
 use crate::rule::Rule;
 use crate::scan::{FingerprintKey, RuleSet, Scanner, source};
 use serde_json::json;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `lychgate rules`.
@@ -161,15 +162,16 @@ fn explain(id: &str, file: Option<&Path>, folder: Option<&Path>, out: &mut Outpu
         return Err(CommandError::usage("rule-unknown", what, "see lychgate rules list"));
     };
     describe(rule, out);
+    for (globs, severity) in setup::rule_set(&files)?.severities(id) {
+        let severity = json!(severity);
+        let severity = severity.as_str().unwrap_or_default();
+        out.line(format_args!("  {:<14}{severity} in {globs}", "severity"));
+    }
     let Some(path) = file else {
         return Ok(Outcome::Yes);
     };
     let text = explained(path)?;
-    let needed = rules
-        .iter()
-        .filter(|other| other.id == id || rule.near.contains(&other.id));
-    let needed: Vec<Rule> = needed.cloned().collect();
-    let set = setup::rule_set(&[("rule", &gitleaks::render(&needed))])?;
+    let set = alone(rule, &rules)?;
     let places = crate::scan::explain(&set, id, &text).unwrap_or_default();
     if places.is_empty() {
         out.line("nothing in the file has this form");
@@ -237,17 +239,21 @@ fn explained(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CommandError> {
 }
 
 fn test(folder: &Path, out: &mut Output) -> Result<Outcome, CommandError> {
-    let files = setup::rule_files(folder)?;
-    let rules = parsed(&borrowed(&files))?;
+    let rules = all(Some(folder))?;
+    let shipped: HashSet<&str> = RuleSet::builtin().ids().collect();
+    let tested: Vec<&Rule> = rules
+        .iter()
+        .filter(|rule| !shipped.contains(rule.id.as_str()))
+        .collect();
     let (mut wrong, mut texts) = (0, 0);
-    for rule in &rules {
+    for rule in &tested {
         for (kind, list, wanted) in [
             ("example", &rule.examples, true),
             ("counterexample", &rule.counterexamples, false),
         ] {
             for (i, text) in list.iter().enumerate() {
                 texts += 1;
-                if finds(rule, text)? != wanted {
+                if finds(rule, &rules, text)? != wanted {
                     wrong += 1;
                     let verb = if wanted { "not found" } else { "found" };
                     out.line(format_args!("{}: {kind} {}: {verb}", rule.id, i + 1));
@@ -257,21 +263,31 @@ fn test(folder: &Path, out: &mut Output) -> Result<Outcome, CommandError> {
     }
     out.line(format_args!(
         "{} rules, {texts} examples and counter-examples, {wrong} wrong",
-        rules.len()
+        tested.len()
     ));
     Ok(if wrong == 0 { Outcome::Yes } else { Outcome::No })
 }
 
-/// Whether a rule, alone, so that no other takes its place, finds something in a text.
-fn finds(rule: &Rule, text: &str) -> Result<bool, CommandError> {
-    let file = gitleaks::render(std::slice::from_ref(rule));
-    let set = setup::rule_set(&[("rule", &file)])?;
+/// Whether a rule finds something in a text; alone but for those that it names, so that no other takes its place.
+fn finds(rule: &Rule, rules: &[Rule], text: &str) -> Result<bool, CommandError> {
+    let set = alone(rule, rules)?;
     let key = FingerprintKey::new(Box::new([0; 32]));
-    Ok(!Scanner::new(&set, &key).scan(text.as_bytes()).is_empty())
+    let found = Scanner::new(&set, &key).scan(text.as_bytes());
+    Ok(found.iter().any(|found| found.rule == rule.id))
+}
+
+/// The set of a rule and those that it names.
+fn alone(rule: &Rule, rules: &[Rule]) -> Result<RuleSet, CommandError> {
+    let needed = rules
+        .iter()
+        .filter(|other| other.id == rule.id || rule.near.contains(&other.id));
+    let needed: Vec<Rule> = needed.cloned().collect();
+    setup::rule_set(&[("rule", &gitleaks::render(&needed))])
 }
 
 fn import(file: &Path, out: &mut Output) -> Result<Outcome, CommandError> {
-    let config = setup::import(file)?;
+    let mut config = setup::import(file)?;
+    config.settle();
     let text = gitleaks::render(&config.rules);
     if !config.rules.is_empty() {
         setup::rule_set(&[("imported", &text)])?;

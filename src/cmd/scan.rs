@@ -3,7 +3,7 @@
 //! In scope: the arguments, which source each path is, and where reports go.
 //! `files` reads files and folders, a large one with the help of all threads
 //! (`crew`), `repository` what Git holds, `setup` rules
-//! and keys, `accept` baselines, `audit` asks a person.
+//! and keys, `cache` keeps rules, `accept` baselines, `audit` asks a person.
 //!
 //! Bounds: files above 16 MiB are read in pieces, archives from there to
 //! 256 MiB whole and one at a time; of larger ones the members are not read,
@@ -12,6 +12,7 @@
 
 mod accept;
 mod audit;
+mod cache;
 mod crew;
 mod files;
 mod known;
@@ -36,7 +37,8 @@ pub struct ScanArgs {
     /// Files and folders to scan; `-` is standard input. A bare repository or a bundle file: its whole history.
     #[arg(value_name = "PATH", required_unless_present_any = ["staged", "range", "history"])]
     pub paths: Vec<PathBuf>,
-    /// Scan what is staged for the next commit, in the repository PATH [default: .].
+    /// Scan what the next commit of the repository PATH [default: .] would bring: what is staged, less the values
+    /// that the same file of the last commit has already.
     #[arg(long, conflicts_with_all = ["range", "history", "no_ignored"])]
     pub staged: bool,
     /// Scan what the commits A..B bring, deleted again or not; of a single revision, those of it that no
@@ -62,7 +64,7 @@ pub struct ScanArgs {
     /// Write a further report, such as sarif=scan.sarif; may be repeated.
     #[arg(long, value_name = "FORMAT=FILE", value_parser = further)]
     pub report: Vec<(ScanFormat, PathBuf)>,
-    /// A folder of rule files (*.toml) to use beside the shipped rules.
+    /// A folder of rule files (*.toml) to use beside the shipped rules; also for severities by path.
     #[arg(long, value_name = "DIR")]
     pub rules: Option<PathBuf>,
     /// A .gitleaks.toml whose rules and allowlists count too; what cannot be honoured is said.
@@ -252,6 +254,9 @@ pub fn run(args: &ScanArgs, out: &mut Output) -> Result<Outcome, CommandError> {
     };
     let mut report = sources(args, &eye, out)?;
     report.rule_set = setup.rules().digest().to_owned();
+    for item in report.findings.iter_mut().filter(|item| item.fingerprint.is_some()) {
+        item.severity = setup.rules().severity(&item.rule, &item.path, item.severity);
+    }
     let least = Confidence::from(args.min_confidence);
     let all = report.findings.len();
     report.findings.retain(|item| item.confidence >= least);
@@ -279,7 +284,7 @@ fn sources(args: &ScanArgs, eye: &Eye, out: &mut Output) -> Result<Report, Comma
     let mut walk = files::Walk::new(eye);
     for path in paths {
         let part = if args.staged {
-            repository::staged(eye, path)?
+            repository::staged(eye, path, args.min_confidence.into())?
         } else if let Some(range) = &args.range {
             repository::range(eye, path, range, out)?
         } else if args.history || repository::is_bare(path) {
@@ -308,6 +313,7 @@ fn join(report: &mut Report, part: Report) {
     report.bytes += part.bytes;
     report.findings.extend(part.findings);
     report.unread.extend(part.unread);
+    report.known += part.known;
 }
 
 /// Prints the report, and writes those to files.

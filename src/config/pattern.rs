@@ -3,6 +3,7 @@
 //! In scope: reading and matching. Out of scope: ref names themselves (`push`).
 //! A pattern that could not match what its author means is refused, never skipped.
 
+use crate::glob;
 use crate::push::RefName;
 use std::fmt;
 
@@ -59,52 +60,13 @@ impl Pattern {
 
     /// Whether the ref matches: the whole name, byte by byte, case and all.
     pub fn matches(&self, name: &RefName) -> bool {
-        matches_bytes(self.0.as_bytes(), name.as_str().as_bytes())
+        glob::matches(self.0.as_bytes(), name.as_str().as_bytes(), false)
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Keeps, after each token of the pattern, the set of prefixes of `name` that it can have eaten: no backtracking,
-/// so no pattern is slow.
-fn matches_bytes(pattern: &[u8], name: &[u8]) -> bool {
-    if !pattern.contains(&b'*') {
-        return pattern == name;
-    }
-    let mut ends = vec![false; name.len() + 1];
-    ends[0] = true;
-    let mut rest = pattern;
-    while let Some((&first, tail)) = rest.split_first() {
-        if first != b'*' {
-            eat_literal(&mut ends, name, first);
-            rest = tail;
-        } else if let Some(tail) = tail.strip_prefix(b"*") {
-            eat_any(&mut ends, name, |_| true);
-            rest = tail;
-        } else {
-            eat_any(&mut ends, name, |b| b != b'/');
-            rest = tail;
-        }
-    }
-    ends[name.len()]
-}
-
-/// Moves every prefix on by one byte, if the next byte of the name is `wanted`.
-fn eat_literal(ends: &mut [bool], name: &[u8], wanted: u8) {
-    for at in (0..name.len()).rev() {
-        ends[at + 1] = ends[at] && name[at] == wanted;
-    }
-    ends[0] = false;
-}
-
-/// Adds every prefix that is longer by bytes that `may` pass.
-fn eat_any(ends: &mut [bool], name: &[u8], may: impl Fn(u8) -> bool) {
-    for at in 0..name.len() {
-        ends[at + 1] |= ends[at] && may(name[at]);
     }
 }
 
@@ -156,28 +118,8 @@ mod tests {
         assert!(Pattern::parse(&format!("refs/heads/{}", "x".repeat(300))).is_err());
     }
 
-    /// What the stars mean, written the plainest way.
-    fn plainly(pattern: &[u8], name: &[u8]) -> bool {
-        match pattern {
-            [] => name.is_empty(),
-            [b'*', b'*', rest @ ..] => (0..=name.len()).any(|at| plainly(rest, &name[at..])),
-            [b'*', rest @ ..] => (0..=name.len())
-                .take_while(|at| !name[..*at].contains(&b'/'))
-                .any(|at| plainly(rest, &name[at..])),
-            [first, rest @ ..] => name.first() == Some(first) && plainly(rest, &name[1..]),
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
-
-        #[test]
-        fn agrees_with_the_plain_meaning(pattern in "[ab/]{0,3}(\\*{1,2}[ab/]{0,2}){0,3}", name in "[ab/]{0,10}") {
-            prop_assert_eq!(
-                matches_bytes(pattern.as_bytes(), name.as_bytes()),
-                plainly(pattern.as_bytes(), name.as_bytes())
-            );
-        }
 
         #[test]
         fn a_ref_name_is_a_pattern_that_matches_itself(name in "refs/heads/[a-z0-9_+-]{1,20}(/[a-z0-9]{1,9}){0,3}") {

@@ -4,7 +4,9 @@ use super::reader::{Reader, Section, Text, nearest, quoted};
 use super::waivers::waivers;
 use super::{Allowed, Bounds, Lined, Pattern, Policy, PolicyError, RefRule, SecretPolicy};
 use crate::finding::{Confidence, Severity};
+use crate::glob::PathGlob;
 use crate::push::Timestamp;
+use crate::rule::{MAX_PATH_SEVERITIES, PathSeverity};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use toml_span::Span;
@@ -22,7 +24,8 @@ const REF: [&str; 10] = [
     "pusher_is_signer",
     "approvals",
 ];
-const SECRETS: [&str; 4] = ["refs", "deny_confidence", "deny_severity", "allow"];
+const SECRETS: [&str; 5] = ["refs", "deny_confidence", "deny_severity", "severity", "allow"];
+const SEVERITY: [&str; 3] = ["paths", "rules", "severity"];
 const ALLOW: [&str; 3] = ["fingerprint", "reason", "expires"];
 const SIGNATURES: [&str; 1] = ["skew_seconds"];
 const BOUNDS: [&str; 5] = ["objects", "object_bytes", "commits", "seconds", "threads"];
@@ -224,6 +227,7 @@ fn secrets(reader: &mut Reader<'_>, top: &mut Section<'_>) -> SecretPolicy {
     let refs = secret_refs(reader, &mut section);
     let deny_confidence = named(reader, &mut section, "deny_confidence", &CONFIDENCES, Confidence::High);
     let deny_severity = named(reader, &mut section, "deny_severity", &SEVERITIES, Severity::Low);
+    let severity = severities(reader, &mut section);
     let sections = reader.sections(&mut section, "allow", "[[secrets.allow]]", &ALLOW);
     let mut seen = HashSet::new();
     let allow = sections
@@ -234,8 +238,76 @@ fn secrets(reader: &mut Reader<'_>, top: &mut Section<'_>) -> SecretPolicy {
         refs,
         deny_confidence,
         deny_severity,
+        severity,
         allow,
     }
+}
+
+/// The severities in some files.
+fn severities(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<Lined<PathSeverity>> {
+    let sections = reader.sections(section, "severity", "[[secrets.severity]]", &SEVERITY);
+    if let Some(more) = sections.get(MAX_PATH_SEVERITIES) {
+        let why = format!("at most {MAX_PATH_SEVERITIES} [[secrets.severity]]; one may hold several paths");
+        reader.error("too-many-entries", more.span(), why);
+    }
+    sections
+        .into_iter()
+        .filter_map(|section| path_severity(reader, section))
+        .collect()
+}
+
+fn path_severity(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Lined<PathSeverity>> {
+    let what = "[[secrets.severity]]";
+    let paths = path_globs(reader, &mut section);
+    let rules = rule_ids(reader, &mut section);
+    if !section.has("severity") {
+        reader.error("missing-key", section.span(), format!("{what} has no severity"));
+    }
+    let severity = named(reader, &mut section, "severity", &SEVERITIES, Severity::Critical).value;
+    let one = PathSeverity { paths, rules, severity };
+    (!one.paths.is_empty()).then(|| reader.lined(one, section.span()))
+}
+
+fn path_globs(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<PathGlob> {
+    let missing = !section.has("paths");
+    let (texts, span) = reader.texts(section, "paths").unwrap_or((Vec::new(), section.span()));
+    if missing {
+        reader.error("missing-key", span, "[[secrets.severity]] has no paths");
+    } else if texts.is_empty() {
+        reader.error(
+            "empty-list",
+            span,
+            "paths names no files; for all of them write paths = [\"**\"]",
+        );
+    }
+    let mut globs = Vec::new();
+    for text in texts {
+        match PathGlob::parse(&text.value) {
+            Ok(glob) => globs.push(glob),
+            Err(why) => {
+                let why = format!("{} is no pattern of paths: {why}", quoted(&text.value));
+                reader.error("invalid-pattern", text.span, why);
+            }
+        }
+    }
+    globs
+}
+
+fn rule_ids(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Vec<String> {
+    let Some((texts, span)) = reader.texts(section, "rules") else {
+        return Vec::new();
+    };
+    if texts.is_empty() {
+        reader.error("empty-list", span, "rules names no rule; leave it out for all of them");
+    }
+    for text in &texts {
+        let kebab = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if text.value.is_empty() || !text.value.bytes().all(kebab) {
+            let why = format!("{} is no rule's id; see lychgate rules list", quoted(&text.value));
+            reader.error("invalid-rule", text.span, why);
+        }
+    }
+    texts.into_iter().map(|text| text.value.into_owned()).collect()
 }
 
 fn secret_refs(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Lined<Vec<Pattern>> {

@@ -5,6 +5,7 @@
 //! `object`. A malformed object yields less, never an error and never a panic:
 //! its raw bytes still go to the strict reader and to the scanner.
 
+pub(super) use crate::finding::push_printable;
 use crate::push::Oid;
 
 /// What of a commit the graph needs.
@@ -179,27 +180,6 @@ impl<'a> Iterator for TreeEntries<'a> {
             name: &name[..end],
             id,
         })
-    }
-}
-
-/// Writes a name of a path so that it is safe to print: control characters and
-/// bytes that are not UTF-8 become `\xNN`.
-pub(super) fn push_printable(path: &mut String, name: &[u8]) {
-    use std::fmt::Write;
-    for chunk in name.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() {
-                let mut buf = [0; 4];
-                for b in c.encode_utf8(&mut buf).bytes() {
-                    let _ = write!(path, "\\x{b:02x}");
-                }
-            } else {
-                path.push(c);
-            }
-        }
-        for b in chunk.invalid() {
-            let _ = write!(path, "\\x{b:02x}");
-        }
     }
 }
 

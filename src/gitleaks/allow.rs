@@ -33,6 +33,8 @@ pub(super) struct List {
     pub(super) rules: Vec<String>,
     /// Whether all kinds of criteria must be met, rather than one.
     pub(super) all: bool,
+    /// The files outside of which the rules find nothing; the list then has no other criteria.
+    pub(super) only: Option<Regex>,
     pub(super) commits: Vec<String>,
     pub(super) paths: Vec<Regex>,
     pub(super) regexes: Vec<Bytes>,
@@ -106,6 +108,9 @@ impl List {
     }
 
     fn allows(&self, place: Place, content: bool) -> bool {
+        if let Some(only) = &self.only {
+            return !only.is_match(place.path);
+        }
         let path = self.paths.iter().any(|regex| regex.is_match(place.path));
         let commit = place.commit.is_some_and(|oid| self.commits.iter().any(|c| c == oid));
         if !self.all {

@@ -4,7 +4,7 @@ use super::allow::List;
 use super::{Config, MAX_FILE, sample};
 use crate::finding::{Confidence, Severity};
 use crate::rule::Rule;
-use crate::scan::shape;
+use crate::scan::{shape, source};
 use toml_span::value::{Table, Value, ValueInner};
 
 /// Where the format is described; the link of imported rules, which have none.
@@ -192,26 +192,24 @@ impl<'t> Reader<'t> {
             .map(|(w, _)| w)
             .collect();
         let entropy = self.entropy(&mut table);
-        for (key, why) in [
-            (
-                "path",
-                "a rule's path is not looked at; its expression counts in every file",
-            ),
-            (
-                "required",
-                "composite rules are not supported; the rule counts by itself",
-            ),
-            ("tokenEfficiency", "is not supported"),
-        ] {
-            if let Some((_, line)) = self.take(&mut table, key) {
-                self.note(line, format_args!("rule {id}: {key}: {why}"));
-            }
+        let (near, within_lines) = self.required(&mut table, &id);
+        let only = self.only(&mut table, &id);
+        if let Some((_, line)) = self.take(&mut table, "tokenEfficiency") {
+            self.note(line, format_args!("rule {id}: tokenEfficiency: is not supported"));
         }
         let group = self.take(&mut table, "secretGroup");
         let regex = self.string(&mut table, "regex");
         self.rest(&table, &format!("rule {id}: "));
         let Some((regex, at)) = regex else {
-            return self.note(line, format_args!("rule {id} has no regex: only its allowlists count"));
+            let path = if only.is_some() {
+                "a file is not found by its path alone; "
+            } else {
+                ""
+            };
+            return self.note(
+                line,
+                format_args!("rule {id} has no regex: {path}only its allowlists count"),
+            );
         };
         let rule = Rule {
             id: id.clone(),
@@ -223,10 +221,11 @@ impl<'t> Reader<'t> {
             revoke: None,
             regex,
             keywords: given,
+            slow: false,
             checksum: None,
             entropy,
-            near: Vec::new(),
-            within_lines: 0,
+            near,
+            within_lines,
             examples: Vec::new(),
             counterexamples: Vec::new(),
         };
@@ -234,9 +233,101 @@ impl<'t> Reader<'t> {
             Ok(rule) if self.config.rules.iter().any(|other| other.id == rule.id) => {
                 self.note(at, format_args!("rule {id} is there twice; the first one counts"));
             }
-            Ok(rule) => self.config.rules.push(rule),
+            Ok(rule) => self.add(rule, only, at),
             Err(why) => self.note(at, format_args!("rule {id} is left out: {why}")),
         }
+    }
+
+    /// Takes a rule over.
+    fn add(&mut self, rule: Rule, only: Option<regex::Regex>, at: usize) {
+        let id = &rule.id;
+        if rule.slow {
+            let texts = match rule.keywords.is_empty() {
+                true => "every text".to_owned(),
+                false => format!("each text that has {}", rule.keywords.join(" or ")),
+            };
+            self.note(
+                at,
+                format_args!(
+                    "rule {id} is slow: no rare text of three or more characters stands in every match of its regex; \
+                     {texts} is searched, up to 16 MiB"
+                ),
+            );
+        }
+        if only.is_some() {
+            let rules = vec![id.clone()];
+            let list = List {
+                rules,
+                only,
+                ..List::default()
+            };
+            self.config.allow.lists.push(list);
+        }
+        self.config.rules.push(rule);
+    }
+
+    /// A rule's path: where else it finds nothing.
+    fn only(&mut self, table: &mut Table<'_>, id: &str) -> Option<regex::Regex> {
+        let (path, line) = self.string(table, "path")?;
+        match regex::Regex::new(&path) {
+            Ok(path) => Some(path),
+            Err(e) => {
+                let why = one_line(&e.to_string());
+                self.note(
+                    line,
+                    format_args!("rule {id}: path: {why}; the rule counts in every file"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The rules that must match near by, and within how many lines.
+    fn required(&mut self, table: &mut Table<'_>, id: &str) -> (Vec<String>, u32) {
+        let (mut near, mut within) = (Vec::new(), 0);
+        let tables = self.tables(table, "required");
+        let at = tables.first().map_or(0, |(_, line)| *line);
+        if let [_, .., (_, line)] = tables.as_slice() {
+            self.note(
+                *line,
+                format_args!("rule {id}: required: there are several; here one of them suffices"),
+            );
+        }
+        for (mut one, line) in tables {
+            let Some((other, _)) = self.string(&mut one, "id") else {
+                self.note(
+                    line,
+                    format_args!("rule {id}: required: one without an id does not count"),
+                );
+                continue;
+            };
+            let lines = match self.take(&mut one, "withinLines") {
+                Some((ValueInner::Integer(lines), _)) => u32::try_from(lines).ok(),
+                _ => None,
+            };
+            let here = lines.unwrap_or(source::MAX_WITHIN).min(source::MAX_WITHIN);
+            if lines != Some(here) {
+                let far = format_args!("rule {id}: required: {other} counts within {here} lines here, not farther");
+                self.note(line, far);
+            }
+            if one.remove("withinColumns").is_some() {
+                self.note(
+                    line,
+                    format_args!("rule {id}: required: withinColumns is not looked at, only lines"),
+                );
+            }
+            self.rest(&one, &format!("rule {id}: required: "));
+            near.push(kebab(&other));
+            within = within.max(here);
+        }
+        if near.len() > source::MAX_NEAR {
+            self.note(
+                at,
+                format_args!("rule {id}: required: only the first {} count", source::MAX_NEAR),
+            );
+            near.truncate(source::MAX_NEAR);
+        }
+        (near, within)
     }
 
     fn entropy(&mut self, table: &mut Table<'_>) -> f64 {
@@ -256,6 +347,15 @@ impl<'t> Reader<'t> {
     fn allowlist(&mut self, mut table: Table<'_>, line: usize, rule: Option<&str>) {
         table.remove("description");
         let condition = self.string(&mut table, "condition");
+        if let Some((text, line)) = &condition
+            && !["OR", "||", "AND", "&&"].contains(&&*text.to_ascii_uppercase())
+        {
+            self.note(
+                *line,
+                format_args!("allowlist condition {text:?} is neither AND nor OR; the list is left out"),
+            );
+            return;
+        }
         let target = self.string(&mut table, "regexTarget");
         let mut list = List {
             rules: rule.map(str::to_owned).into_iter().collect(),
@@ -281,6 +381,11 @@ impl<'t> Reader<'t> {
             }
         }
         let regexes = self.strings(&mut table, "regexes");
+        if let Some((text, line)) = &target
+            && !["secret", "match", "line"].contains(&text.as_str())
+        {
+            self.note(*line, format_args!("allowlist regexTarget {text:?}: taken as secret"));
+        }
         let matched = target.filter(|(text, _)| text == "match" && !regexes.is_empty());
         if let Some((_, line)) = &matched {
             whole = false;
@@ -350,8 +455,15 @@ fn complete(mut rule: Rule, group: Option<&ValueInner<'_>>) -> Result<Rule, Stri
         }
         Some(_) => return Err("its secretGroup is no number".to_owned()),
     }
-    rule.keywords = sample::keywords(&rule.regex, &rule.keywords)
-        .ok_or("no text of three or more characters stands in every match of its regex")?;
+    match sample::keywords(&rule.regex, &rule.keywords) {
+        Some(words) => rule.keywords = words,
+        // Theirs need only stand in the same text as the match.
+        None => {
+            rule.slow = true;
+            let all = rule.keywords.len() <= 64 && rule.keywords.iter().all(|word| source::is_keyword(word));
+            rule.keywords.retain(|_| all);
+        }
+    }
     rule.examples = vec![sample::example(&rule.regex).ok_or("no example of its regex could be made")?];
     Ok(rule)
 }

@@ -1,6 +1,6 @@
 //! From an expression: a text that it matches, and texts that every match contains.
 
-use crate::scan::shape;
+use crate::scan::{shape, source};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Longest sample, in bytes.
@@ -65,14 +65,12 @@ fn choice(class: &Class, state: &mut u32) -> Option<u8> {
     plain.get(at % plain.len().max(1)).copied().or_else(printable)
 }
 
-/// Texts of at least 3 bytes, one of which every match contains: those that are given if they will do, else
+/// Rare texts of at least 3 bytes, one of which every match contains: those that are given if they will do, else
 /// the longest that the expression shows; none if it shows none.
 pub(super) fn keywords(regex: &str, given: &[String]) -> Option<Vec<String>> {
     let fits = |words: &[String]| {
-        let sizes = words
-            .iter()
-            .all(|word| (3..=64).contains(&word.len()) && word.is_ascii());
-        !words.is_empty() && words.len() <= 64 && sizes && shape::proves(regex, words)
+        let good = words.iter().all(|word| source::is_keyword(word));
+        !words.is_empty() && words.len() <= 64 && good && shape::proves(regex, words)
     };
     if fits(given) {
         return Some(given.to_vec());

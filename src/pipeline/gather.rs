@@ -1,7 +1,7 @@
 //! Reads the facts of a push from the ports. What cannot be read becomes [`Fact::Unavailable`].
 
-use super::World;
 use super::visitor::Visitor;
+use super::{World, paths};
 use crate::config::{Policy, RefRule};
 use crate::facts::{
     CommitFact, Fact, Facts, ScanFact, SecretFact, SignatureFact, SignatureState, TagFact, UpdateFact, no_waivers,
@@ -34,7 +34,10 @@ where
     let mut tags: Vec<Option<TagFact>> = inspected.updates.iter().map(|u| tag(world, &push, u)).collect();
     first_opinions(world, &inspected.updates, firsts, &mut commits, &mut tags).await;
     let hits = std::mem::take(&mut inspected.hits);
-    let scan = scan(world, &push, &inspected, hits, introduced);
+    let mut scan = scan(world, &push, &inspected, hits, introduced);
+    if !world.policy.secrets.severity.is_empty() {
+        paths::note(world.repository, &commits, &mut scan);
+    }
     let mut updates = Vec::with_capacity(push.updates.len());
     for ((update, seen), tag) in push.updates.iter().zip(inspected.updates).zip(tags) {
         let previous = previous(world, update).await;
@@ -545,6 +548,7 @@ fn secret(mut place: Place, hit: Match) -> SecretFact {
         excerpt: hit.excerpt,
         fingerprint: hit.fingerprint,
         revoke: hit.revoke,
+        paths: None,
     }
 }
 

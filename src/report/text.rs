@@ -60,6 +60,9 @@ fn summary(report: &Report) -> String {
     if report.accepted > 0 {
         out.push_str(&format!("; {} accepted by the baseline", report.accepted));
     }
+    if report.known > 0 {
+        out.push_str(&format!("; {} in the last commit already", report.known));
+    }
     if report.less_sure > 0 {
         out.push_str(&format!(
             "; {} less sure, shown with --min-confidence low",

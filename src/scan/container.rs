@@ -17,6 +17,7 @@ mod jpeg;
 mod pdf;
 mod png;
 mod rpm;
+mod sevenz;
 mod sqlite;
 mod tar;
 mod zip;
@@ -48,6 +49,8 @@ pub(crate) enum Trouble {
     Bound,
     /// Encoded text in more levels than are decoded, or more than [`MAX_INFLATED`] bytes of it.
     Deep,
+    /// Slow rules did not search all of a text.
+    Slow,
     /// The member is encrypted.
     Encrypted,
     /// The container is cut off, or not what it says.
@@ -71,6 +74,11 @@ impl Trouble {
             Self::Deep => (
                 "encoded-too-deep",
                 "text encoded beyond the bounds of 4 levels in each other or 64 MiB; the rest was not scanned",
+                true,
+            ),
+            Self::Slow => (
+                "slow-rules-cut",
+                "text of more than 16 MiB; slow rules searched its first 16 MiB only",
                 true,
             ),
             Self::Encrypted => (
@@ -104,6 +112,8 @@ pub(crate) struct Budget {
     pub(crate) deep: bool,
     /// Whether anything was met that reaches far ([`super::part`]).
     pub(crate) far: bool,
+    /// Whether slow rules did not search all of a text ([`Trouble::Slow`]).
+    pub(crate) cut: bool,
 }
 
 impl Default for Budget {
@@ -115,6 +125,7 @@ impl Default for Budget {
             exceeded: false,
             deep: false,
             far: false,
+            cut: false,
         }
     }
 }
@@ -182,6 +193,7 @@ pub(crate) enum Kind {
     Rpm,
     Sqlite,
     Cfb,
+    SevenZ,
     /// Known by name and not read here.
     Foreign,
 }
@@ -205,9 +217,9 @@ impl Kind {
             [0xed, 0xab, 0xee, 0xdb, ..] => Some(Self::Rpm),
             _ if data.starts_with(b"SQLite format 3\0") => Some(Self::Sqlite),
             [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1, ..] => Some(Self::Cfb),
-            // 7z, RAR, LZ4, lzip, compress.
-            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..]
-            | [b'R', b'a', b'r', b'!', 0x1a, 7, 0 | 1, ..]
+            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Some(Self::SevenZ),
+            // RAR, LZ4, lzip, compress.
+            [b'R', b'a', b'r', b'!', 0x1a, 7, 0 | 1, ..]
             | [0x04, 0x22, 0x4d, 0x18, ..]
             | [b'L', b'Z', b'I', b'P', 1, ..]
             | [0x1f, 0x9d, 0x89..=0x90, ..] => Some(Self::Foreign),
@@ -242,6 +254,7 @@ pub(crate) fn each(
         Kind::Rpm => rpm::each(data, budget, found, trouble),
         Kind::Sqlite => scattered(sqlite::values(data), data, budget, found, trouble),
         Kind::Cfb => scattered(cfb::streams(data), data, budget, found, trouble),
+        Kind::SevenZ => sevenz::each(data, budget, found, trouble),
         Kind::Foreign => trouble(Trouble::Unknown, 0..data.len()),
         Kind::Gzip | Kind::Xz | Kind::Bzip2 | Kind::Zstd | Kind::Lzma => {
             compressed::each(kind, data, budget, found, trouble);

@@ -19,6 +19,9 @@ pub(crate) const MAX_HITS: usize = 10_000;
 /// Farthest that the matches of a composite rule may be from each other, in bytes: a stream's pieces overlap by more.
 const MAX_APART: usize = 64 << 10;
 
+/// Most bytes of a text that slow rules search: linear in it, so a few seconds for 64 of them.
+const MAX_SLOW_TEXT: usize = 16 << 20;
+
 /// A region grows over neighbouring keywords up to this many bytes before it is searched.
 const MAX_REGION: usize = 128 << 10;
 
@@ -43,12 +46,15 @@ pub(crate) struct Hits {
     pub(crate) overflow: bool,
     /// Whether a keyword was met whose matches may reach beyond [`super::part::MARGIN`] over several lines.
     pub(crate) far: bool,
+    /// Whether slow rules did not search all of the text.
+    pub(crate) cut: bool,
 }
 
 impl Hits {
     /// Adds the hits of a piece, their places being those that `outer` gives.
     pub(crate) fn take(&mut self, inner: Hits, outer: &dyn Fn(&Range<usize>) -> Range<usize>) {
         self.far |= inner.far;
+        self.cut |= inner.cut;
         self.overflow |= inner.overflow || self.hits.len() >= MAX_HITS;
         let room = MAX_HITS.saturating_sub(self.hits.len());
         self.hits.extend(inner.hits.into_iter().take(room).map(|hit| Hit {
@@ -68,6 +74,11 @@ pub(crate) fn run(rules: &RuleSet, level: Level, text: &[u8], fingerprint: &dyn 
         found: Hits::default(),
     };
     simd::candidates(level, rules.table(), text, &mut |position| sweep.candidate(position));
+    for rule in rules.slow() {
+        sweep.everywhere(*rule);
+        let entry = &rules.entries()[usize::from(*rule)];
+        sweep.found.far |= super::part::is_far(entry.reach) || !entry.near.is_empty();
+    }
     for i in 0..sweep.regions.len() {
         sweep.search(i);
     }
@@ -118,8 +129,14 @@ impl Sweep<'_> {
 
     /// Notes a keyword of a rule: extends its region, or searches that and opens another.
     fn keyword(&mut self, rule: u16, at: usize) {
-        let reach = self.rules.entries()[usize::from(rule)].reach;
-        let composite = !self.rules.entries()[usize::from(rule)].near.is_empty();
+        let entry = &self.rules.entries()[usize::from(rule)];
+        if entry.slow {
+            // The match may be anywhere: a part of the text without the keyword says nothing.
+            self.found.far = true;
+            return self.everywhere(rule);
+        }
+        let reach = entry.reach;
+        let composite = !entry.near.is_empty();
         self.found.far |= composite || super::part::is_far(reach);
         let around = around(self.text, reach, at);
         if !self.rules.outline(rule).admits_region(self.text, at, &around) {
@@ -141,6 +158,16 @@ impl Sweep<'_> {
         } else {
             self.search(i);
             self.regions[i].part = around;
+        }
+    }
+
+    /// Has all of the text searched for a rule.
+    fn everywhere(&mut self, rule: u16) {
+        if self.regions.iter().all(|region| region.rule != rule) {
+            let end = self.text.len().min(MAX_SLOW_TEXT);
+            self.found.cut |= end < self.text.len();
+            let (part, done) = (0..end, 0);
+            self.regions.push(Region { rule, part, done });
         }
     }
 

@@ -90,17 +90,22 @@ impl Need {
 }
 
 impl Outline {
+    /// Demands nothing.
+    pub(crate) const fn open() -> Self {
+        Self {
+            before: Bytes::ALL,
+            after: Cow::Borrowed(&[]),
+            needs: Cow::Borrowed(&[]),
+            known: false,
+        }
+    }
+
     /// The outline of an expression, each match of which holds one of the keywords; they are in lower case.
     ///
     /// Demands nothing where it cannot be shown that each match holds a
     /// keyword at one and the same place of the expression.
     pub(crate) fn of(regex: &str, keywords: &[&str]) -> Self {
-        let mut this = Self {
-            before: Bytes::ALL,
-            after: Cow::Borrowed(&[]),
-            needs: Cow::Borrowed(&[]),
-            known: false,
-        };
+        let mut this = Self::open();
         let Ok(hir) = shape::parser().parse(regex) else {
             return this;
         };

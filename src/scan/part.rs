@@ -42,8 +42,13 @@ impl Scanner<'_> {
             return false;
         }
         let mut budget = Budget::default();
-        let Hits { hits, overflow, far } = self.hits(part, 0, &mut budget);
-        hits.is_empty() && !overflow && !far && !budget.exceeded
+        let Hits {
+            hits,
+            overflow,
+            far,
+            cut,
+        } = self.hits(part, 0, &mut budget);
+        hits.is_empty() && !overflow && !far && !cut && !budget.exceeded
     }
 }
 

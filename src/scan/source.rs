@@ -7,7 +7,8 @@
 
 use super::{buckets, shape};
 use crate::finding::{Confidence, Severity};
-use crate::rule::Rule;
+use crate::glob::PathGlob;
+use crate::rule::{MAX_PATH_SEVERITIES, PathSeverity, Rule};
 use std::collections::BTreeMap;
 use toml_span::value::{Table, Value, ValueInner};
 
@@ -21,10 +22,12 @@ pub const MAX_RULES: usize = 4096;
 const MAX_KEYWORDS: usize = 64;
 /// Most keywords in one set, of which half are the shipped rules' and half those of others: their numbers are 16 bits.
 const MAX_SET_KEYWORDS: usize = 32_000;
+/// Most slow rules in one set: each costs a search of every text.
+pub(crate) const MAX_SLOW: usize = 64;
 /// Most rules that a composite one names.
-const MAX_NEAR: usize = 16;
+pub(crate) const MAX_NEAR: usize = 16;
 /// Farthest that their matches may be from its own, in lines.
-const MAX_WITHIN: u32 = 100;
+pub(crate) const MAX_WITHIN: u32 = 100;
 /// Longest keyword, in bytes.
 const MAX_KEYWORD: usize = 64;
 
@@ -53,7 +56,15 @@ pub struct RuleError {
 /// Every error of every file, in order: broken TOML, unknown or missing keys,
 /// values out of bounds, an id that is used twice.
 pub fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, Vec<RuleError>> {
-    parse_beside(files, &|_| None)
+    parse_beside(files, &|_| None).map(|parsed| parsed.rules)
+}
+
+/// What rule files say.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) rules: Vec<Rule>,
+    /// Severities in some files.
+    pub(crate) severities: Vec<PathSeverity>,
 }
 
 /// [`parse`] for rules that stand beside others.
@@ -62,13 +73,15 @@ pub fn parse(files: &[(&str, &str)]) -> Result<Vec<Rule>, Vec<RuleError>> {
 pub(crate) fn parse_beside(
     files: &[(&str, &str)],
     known: &dyn Fn(&str) -> Option<bool>,
-) -> Result<Vec<Rule>, Vec<RuleError>> {
+) -> Result<Parsed, Vec<RuleError>> {
     let mut errors = Vec::new();
     let mut rules: Vec<Rule> = Vec::new();
     let mut seen: BTreeMap<String, (String, u32)> = BTreeMap::new();
-    let mut composite = Vec::new();
+    let (mut composite, mut severities) = (Vec::new(), Vec::new());
     for (file, text) in files {
-        for Written { rule, line, near } in file_rules(file, text, &mut errors) {
+        let tables = file_tables(file, text, &mut errors);
+        severities.extend(tables.severities.into_iter().map(|(line, one)| (*file, line, one)));
+        for Written { rule, line, near } in tables.rules {
             if !rule.near.is_empty() {
                 composite.push((*file, near, rules.len()));
             }
@@ -84,9 +97,18 @@ pub(crate) fn parse_beside(
         let message = format!("{keywords} keywords; a set holds at most {MAX_SET_KEYWORDS}");
         errors.push(error("rules", 1, "rule-too-many", message));
     }
+    let slow = rules.iter().filter(|rule| rule.slow).count();
+    if slow > MAX_SLOW {
+        let message = format!("{slow} slow rules; a set holds at most {MAX_SLOW}, since each searches every text");
+        errors.push(error("rules", 1, "rule-too-many", message));
+    }
     if rules.len() > MAX_RULES {
         let message = format!("{} rules; a set holds at most {MAX_RULES}", rules.len());
         errors.push(error("rules", 1, "rule-too-many", message));
+    }
+    if let Some((file, line, _)) = severities.get(MAX_PATH_SEVERITIES) {
+        let message = format!("at most {MAX_PATH_SEVERITIES} [[severity]]; one may hold several paths");
+        errors.push(error(file, *line, "rule-too-many", message));
     }
     // A rule with an error is not among the rules: that it is missing says nothing more.
     if errors.is_empty() {
@@ -95,8 +117,18 @@ pub(crate) fn parse_beside(
         for (file, line, number) in composite {
             errors.extend(near_errors(file, line, &rules[number], &alone));
         }
+        for (file, line, one) in &severities {
+            for id in one.rules.iter().filter(|id| alone(id).is_none()) {
+                let message = format!("rules: {id:?} is no rule of this set; see lychgate rules list");
+                errors.push(error(file, *line, "rule-unknown", message));
+            }
+        }
     }
-    if errors.is_empty() { Ok(rules) } else { Err(errors) }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let severities = severities.into_iter().map(|(_, _, one)| one).collect();
+    Ok(Parsed { rules, severities })
 }
 
 /// What is wrong with the rules that a composite rule names.
@@ -129,8 +161,16 @@ fn error(file: &str, line: u32, code: &'static str, message: impl Into<String>) 
     }
 }
 
-/// The rules of one file with the line of each table.
-fn file_rules(file: &str, text: &str, errors: &mut Vec<RuleError>) -> Vec<Written> {
+/// The tables of one file, each with its line.
+#[derive(Default)]
+struct Tables {
+    rules: Vec<Written>,
+    severities: Vec<(u32, PathSeverity)>,
+}
+
+/// Reads one file.
+fn file_tables(file: &str, text: &str, errors: &mut Vec<RuleError>) -> Tables {
+    let mut tables = Tables::default();
     if text.len() > MAX_FILE {
         errors.push(error(
             file,
@@ -138,76 +178,134 @@ fn file_rules(file: &str, text: &str, errors: &mut Vec<RuleError>) -> Vec<Writte
             "rule-file-too-large",
             format!("larger than {MAX_FILE} bytes"),
         ));
-        return Vec::new();
+        return tables;
     }
+    let lines = Lines::of_text(text);
     let mut root = match toml_span::parse(text) {
         Ok(root) => root,
         Err(e) => {
-            errors.push(error(file, line_of(text, e.span.start), "rule-syntax", e.to_string()));
-            return Vec::new();
+            errors.push(error(file, lines.of(e.span.start), "rule-syntax", e.to_string()));
+            return tables;
         }
     };
-    let mut tables = Vec::new();
-    if let ValueInner::Table(table) = root.take() {
-        for (key, mut value) in table {
-            let line = line_of(text, key.span.start);
-            match (key.name.as_ref(), value.take()) {
-                ("rule", ValueInner::Array(items)) => tables.extend(items),
-                (name, _) => {
-                    let message = format!("{name:?} is not known here; a rule file holds [[rule]] tables only");
-                    errors.push(error(file, line, "rule-unknown-key", message));
+    let ValueInner::Table(table) = root.take() else {
+        return tables;
+    };
+    for (key, mut value) in table {
+        match (key.name.as_ref(), value.take()) {
+            ("rule", ValueInner::Array(items)) => {
+                for item in items {
+                    tables
+                        .rules
+                        .extend(Reader::new(file, &lines, item, "rule", errors).and_then(Reader::written));
                 }
+            }
+            ("severity", ValueInner::Array(items)) => {
+                for item in items {
+                    let reader = Reader::new(file, &lines, item, "severity", errors);
+                    tables.severities.extend(reader.and_then(Reader::path_severity));
+                }
+            }
+            (name, _) => {
+                let message = format!("{name:?} is not known here; a rule file holds [[rule]] and [[severity]] tables");
+                errors.push(error(file, lines.of(key.span.start), "rule-unknown-key", message));
             }
         }
     }
     tables
-        .into_iter()
-        .filter_map(|value| {
-            let mut reader = Reader::new(file, text, value, errors)?;
-            let line = reader.line;
-            let near = reader.line_at("near");
-            reader.rule().map(|rule| Written { rule, line, near })
-        })
-        .collect()
 }
 
-/// The line of a byte offset, from 1.
-fn line_of(text: &str, offset: usize) -> u32 {
-    let end = offset.min(text.len());
-    let newlines = text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count();
-    u32::try_from(newlines).map_or(u32::MAX, |n| n.saturating_add(1))
+/// Where the lines of a text start.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of_text(text: &str) -> Self {
+        let feeds = text.match_indices('\n');
+        Self(std::iter::once(0).chain(feeds.map(|(at, _)| at + 1)).collect())
+    }
+
+    /// The line of a byte offset, from 1.
+    fn of(&self, offset: usize) -> u32 {
+        u32::try_from(self.0.partition_point(|start| *start <= offset)).unwrap_or(u32::MAX)
+    }
 }
 
-/// Takes one `[[rule]]` table apart and collects what is wrong with it.
+/// Takes one table apart and collects what is wrong with it.
 struct Reader<'a, 'de> {
     file: &'a str,
-    text: &'a str,
+    lines: &'a Lines,
     table: Table<'de>,
     line: u32,
     errors: &'a mut Vec<RuleError>,
 }
 
 impl<'a, 'de> Reader<'a, 'de> {
-    fn new(file: &'a str, text: &'a str, mut value: Value<'de>, errors: &'a mut Vec<RuleError>) -> Option<Self> {
-        let line = line_of(text, value.span.start);
+    fn new(
+        file: &'a str,
+        lines: &'a Lines,
+        mut value: Value<'de>,
+        name: &str,
+        errors: &'a mut Vec<RuleError>,
+    ) -> Option<Self> {
+        let line = lines.of(value.span.start);
         let ValueInner::Table(table) = value.take() else {
-            errors.push(error(file, line, "rule-syntax", "rule must be a table: write [[rule]]"));
+            let message = format!("{name} must be a table: write [[{name}]]");
+            errors.push(error(file, line, "rule-syntax", message));
             return None;
         };
-        // The span of a table starts at its header or at its first key; either names the rule.
-        let line = table.keys().map(|k| line_of(text, k.span.start)).min().unwrap_or(line);
+        // The span of a table starts at its header or at its first key; either names it.
+        let line = table.keys().map(|k| lines.of(k.span.start)).min().unwrap_or(line);
         Some(Self {
             file,
-            text,
+            lines,
             table,
             line,
             errors,
         })
     }
 
+    fn written(mut self) -> Option<Written> {
+        let (line, near) = (self.line, self.line_at("near"));
+        self.rule().map(|rule| Written { rule, line, near })
+    }
+
+    /// The severity in some files, with its line.
+    fn path_severity(mut self) -> Option<(u32, PathSeverity)> {
+        let before = self.errors.len();
+        let severity = self.level("severity", &SEVERITIES, Severity::High);
+        let (written, line) = self.texts("paths");
+        if written.is_empty() {
+            self.fail(
+                line,
+                "rule-missing-key",
+                "paths: at least one; for all files paths = [\"**\"]",
+            );
+        }
+        let mut paths = Vec::new();
+        for text in written {
+            match PathGlob::parse(&text) {
+                Ok(glob) => paths.push(glob),
+                Err(why) => self.fail(line, "rule-bad-path", format!("{text:?} is no pattern of paths: {why}")),
+            }
+        }
+        let named = self.table.contains_key("rules");
+        let (rules, at) = self.texts("rules");
+        if named && rules.is_empty() {
+            self.fail(
+                at,
+                "rule-bad-value",
+                "rules names no rule; leave it out for all of them",
+            );
+        }
+        self.unknown_keys("a severity's");
+        let one = PathSeverity { paths, rules, severity };
+        (self.errors.len() == before).then_some((self.line, one))
+    }
+
     fn rule(&mut self) -> Option<Rule> {
         let before = self.errors.len();
         let (near, within_lines) = self.near();
+        let slow = self.slow();
         let rule = Rule {
             id: self.id(),
             provider: self.required("provider"),
@@ -217,7 +315,8 @@ impl<'a, 'de> Reader<'a, 'de> {
             documentation: self.documentation(),
             revoke: self.text_at("revoke").map(|(text, _)| text),
             regex: String::new(),
-            keywords: self.keywords(),
+            keywords: self.keywords(slow),
+            slow,
             checksum: self.checksum(),
             entropy: self.entropy(),
             near,
@@ -226,7 +325,7 @@ impl<'a, 'de> Reader<'a, 'de> {
             counterexamples: self.texts("counterexamples").0,
         };
         let regex = self.regex();
-        self.unknown_keys();
+        self.unknown_keys("a rule's");
         (self.errors.len() == before).then_some(Rule { regex, ..rule })
     }
 
@@ -237,7 +336,7 @@ impl<'a, 'de> Reader<'a, 'de> {
     /// Takes a key's value and its line.
     fn take(&mut self, key: &str) -> Option<(ValueInner<'de>, u32)> {
         let mut value = self.table.remove(key)?;
-        let line = line_of(self.text, value.span.start);
+        let line = self.lines.of(value.span.start);
         Some((value.take(), line))
     }
 
@@ -315,7 +414,7 @@ impl<'a, 'de> Reader<'a, 'de> {
         };
         let mut texts = Vec::new();
         for mut item in items {
-            let at = line_of(self.text, item.span.start);
+            let at = self.lines.of(item.span.start);
             match item.take() {
                 ValueInner::String(text) => texts.push(text.replace("<>", "")),
                 _ => self.fail(at, "rule-wrong-type", format!("{key} must hold strings only")),
@@ -324,14 +423,28 @@ impl<'a, 'de> Reader<'a, 'de> {
         (texts, line)
     }
 
-    fn keywords(&mut self) -> Vec<String> {
+    fn slow(&mut self) -> bool {
+        match self.take("slow") {
+            None => false,
+            Some((ValueInner::Boolean(slow), _)) => slow,
+            Some((_, line)) => {
+                self.fail(line, "rule-wrong-type", "slow must be true or false");
+                false
+            }
+        }
+    }
+
+    fn keywords(&mut self, slow: bool) -> Vec<String> {
         let (words, line) = self.texts("keywords");
-        if words.is_empty() || words.len() > MAX_KEYWORDS {
-            let message = format!("keywords: 1 to {MAX_KEYWORDS} texts, one of which every match contains");
+        if words.is_empty() && !slow || words.len() > MAX_KEYWORDS {
+            let message = format!(
+                "keywords: 1 to {MAX_KEYWORDS} texts, one of which every match contains; if there is none, \
+                 slow = true has every text searched"
+            );
             self.fail(line, "rule-bad-keyword", message);
         }
         for word in &words {
-            if word.len() < 3 || word.len() > MAX_KEYWORD || !word.is_ascii() {
+            if !(3..=MAX_KEYWORD).contains(&word.len()) || !word.is_ascii() {
                 let message = format!(
                     "keyword {word:?} must be 3 to {MAX_KEYWORD} ASCII characters: shorter ones are everywhere; \
                      take a longer literal from the expression"
@@ -341,7 +454,8 @@ impl<'a, 'de> Reader<'a, 'de> {
                 let often = 1e6 / buckets::TOO_COMMON;
                 let message = format!(
                     "keyword {word:?} has no rare part: each four bytes of it stand in ordinary text more often than \
-                     once in {often} bytes; take a longer literal from the expression"
+                     once in {often} bytes; take a longer literal from the expression, or leave it out and write \
+                     slow = true"
                 );
                 self.fail(line, "rule-common-keyword", message);
             }
@@ -402,7 +516,7 @@ impl<'a, 'de> Reader<'a, 'de> {
     /// The line of a key; of the rule where there is none.
     fn line_at(&self, key: &str) -> u32 {
         let value = self.table.get(key);
-        value.map_or(self.line, |value| line_of(self.text, value.span.start))
+        value.map_or(self.line, |value| self.lines.of(value.span.start))
     }
 
     fn examples(&mut self) -> Vec<String> {
@@ -433,14 +547,14 @@ impl<'a, 'de> Reader<'a, 'de> {
         regex
     }
 
-    fn unknown_keys(&mut self) {
+    fn unknown_keys(&mut self, whose: &str) {
         let keys: Vec<(String, u32)> = self
             .table
             .keys()
-            .map(|k| (k.name.to_string(), line_of(self.text, k.span.start)))
+            .map(|k| (k.name.to_string(), self.lines.of(k.span.start)))
             .collect();
         for (key, line) in keys {
-            self.fail(line, "rule-unknown-key", format!("{key:?} is not a rule's key"));
+            self.fail(line, "rule-unknown-key", format!("{key:?} is not {whose} key"));
         }
     }
 }
@@ -458,6 +572,11 @@ const CONFIDENCES: [(&str, Confidence); 3] = [
     ("medium", Confidence::Medium),
     ("high", Confidence::High),
 ];
+
+/// Whether a text may be a keyword: long enough to be looked for, and rare in some part.
+pub(crate) fn is_keyword(word: &str) -> bool {
+    (3..=MAX_KEYWORD).contains(&word.len()) && word.is_ascii() && !buckets::is_common(word)
+}
 
 /// Raised whenever the same rules may give other matches, so that old verdicts are not reused.
 pub const CORE_VERSION: u32 = 3;

@@ -58,6 +58,9 @@ impl<const BYTES: usize> Set<1, BYTES> {
     }
 }
 
+/// The masks of windows.
+pub(crate) type Masks = Set<GROUPS, 4>;
+
 /// Words of the bitmap of full windows: 256 Kbit, so that one window in 90 that is not ours passes.
 pub(crate) const BITMAP_WORDS: usize = 4096;
 /// Parts of the full windows by their hash: about one each.
@@ -144,6 +147,22 @@ impl Table {
         test(&self.bitmap, window)
     }
 
+    /// For each keyword the window that stands for it, and where in the keyword that is.
+    pub(crate) fn chosen(&self) -> Vec<(Pattern, usize)> {
+        let none = Pattern {
+            bytes: [0; 4],
+            open: false,
+        };
+        let mut windows = vec![(none, 0); self.keywords.len()];
+        for (side, open) in [(&self.full, false), (&self.open, true)] {
+            for window in side.iter() {
+                let bytes = window.key.to_le_bytes();
+                windows[usize::from(window.keyword)] = (Pattern { bytes, open }, usize::from(window.offset));
+            }
+        }
+        windows
+    }
+
     /// The windows that a folded window equals.
     pub(crate) fn windows(&self, window: u32) -> impl Iterator<Item = &Window> {
         let slot = slot(window);
@@ -173,8 +192,8 @@ pub(crate) fn build(rules: &[&[String]]) -> Table {
     collect(&mut keywords, 0, rules);
     keywords.sort_by(|a: &Keyword, b| a.text.cmp(&b.text));
     let texts: Vec<&str> = keywords.iter().map(|keyword| keyword.text.as_ref()).collect();
-    let Choice { windows, masks } = buckets::choose(&texts);
-    assemble(keywords, &windows, masks)
+    let choice = buckets::choose(&texts);
+    assemble(keywords, &choice)
 }
 
 /// Makes the tables for the keywords of `base` and of more rules, whose numbers go on from `first`.
@@ -184,30 +203,18 @@ pub(crate) fn extend(base: &Table, first: u16, rules: &[&[String]]) -> Table {
     let mut keywords = base.keywords.to_vec();
     let known = keywords.len();
     collect(&mut keywords, first, rules);
-    let mut windows = vec![
-        (
-            Pattern {
-                bytes: [0; 4],
-                open: false
-            },
-            0
-        );
-        known
-    ];
-    for (side, open) in [(&base.full, false), (&base.open, true)] {
-        for window in side.iter() {
-            let bytes = window.key.to_le_bytes();
-            windows[usize::from(window.keyword)] = (Pattern { bytes, open }, usize::from(window.offset));
-        }
-    }
+    let mut windows = base.chosen();
     let patterns: Vec<Pattern> = windows.iter().map(|(pattern, _)| *pattern).collect();
     let texts: Vec<&str> = keywords[known..].iter().map(|keyword| keyword.text.as_ref()).collect();
     let more = buckets::extend(&base.masks, &patterns, &texts);
     windows.extend(more.windows);
-    assemble(keywords, &windows, more.masks)
+    let masks = more.masks;
+    assemble(keywords, &Choice { windows, masks })
 }
 
-fn assemble(keywords: Vec<Keyword>, chosen: &[(Pattern, usize)], masks: Set<GROUPS, 4>) -> Table {
+/// Makes the tables of keywords and of what was chosen to stand for each.
+pub(crate) fn assemble(keywords: Vec<Keyword>, choice: &Choice) -> Table {
+    let (chosen, masks) = (choice.windows.as_slice(), choice.masks);
     let window = |(number, (pattern, offset)): (usize, &(Pattern, usize))| Window {
         key: pattern.key(),
         keyword: number as u16,

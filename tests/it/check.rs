@@ -74,6 +74,48 @@ fn it_says_what_the_server_says() {
     );
 }
 
+/// The policy lowers what stands in tests; a second path, in a later commit or of the same folder, does not hide there.
+#[test]
+fn severities_by_path_hold_for_every_path_that_a_push_brings() {
+    let gate = Gate::new();
+    let dev = begin(&gate);
+    gate.edit_policy(
+        "deny_severity = \"low\"",
+        "deny_severity = \"low\"\n[[secrets.severity]]\npaths = [\"tests/**\"]\nseverity = \"info\"",
+    );
+    gate.scratch.settled(&gate.bare);
+    gate.ask(&["settle"]).ok();
+    let base = dev.git(&["rev-parse", "HEAD"]).ok();
+    for (number, files) in [(31, &["tests/a"][..]), (32, &["tests/a/k", "tests/b/k"])] {
+        let text = format!("k = {}\n", token(number));
+        for file in files {
+            dev.commit(file, &text, Signing::Ssh);
+        }
+        same_verdict(&dev, &[], &["main"], &[]);
+        dev.git(&["rm", "-rq", "tests"]).ok();
+        dev.commit("README", &format!("{number}\n"), Signing::Ssh);
+        same_verdict(&dev, &[], &["main"], &[]);
+    }
+    let clean = dev.git(&["rev-parse", "HEAD"]).ok();
+    assert_ne!(base, clean);
+    // The same blob, the same folder, and a blob that a later commit of the push moves.
+    for (number, first, second) in [
+        (33, "tests/a", "src/b"),
+        (34, "tests/a/k", "src/k"),
+        (35, "src/a", "tests/b"),
+    ] {
+        let text = format!("k = {}\n", token(number));
+        dev.commit(first, &text, Signing::Ssh);
+        dev.commit(second, &text, Signing::Ssh);
+        same_verdict(&dev, &[], &["main"], &["secret-found"]);
+        dev.git(&["reset", "-q", "--hard", &clean]).ok();
+    }
+    dev.commit("tests/a", &format!("k = {}\n", token(36)), Signing::Ssh);
+    dev.git(&["mv", "tests", "src"]).ok();
+    dev.commit("README", "moved\n", Signing::Ssh);
+    same_verdict(&dev, &[], &["main"], &["secret-found"]);
+}
+
 #[test]
 fn a_remote_may_be_a_path_beside_the_work_tree() {
     let gate = Gate::new();

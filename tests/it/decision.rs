@@ -224,6 +224,7 @@ fn secret(confidence: Confidence) -> SecretFact {
         excerpt: "token = [secret]".into(),
         fingerprint: "f".repeat(64),
         revoke: None,
+        paths: None,
     }
 }
 
@@ -260,6 +261,72 @@ fn an_allowed_fingerprint_enters_until_it_expires() {
         decision::judge(&with("2020-01-01T00:00:00Z"), &facts).verdict,
         Verdict::Deny
     );
+}
+
+/// What a policy decides that judges by path, of a match first seen at `shown` and known to be at `paths`.
+fn by_path(shown: Option<&str>, paths: Option<&[&str]>) -> Decision {
+    let text = format!(
+        "{POLICY}\n[[secrets.severity]]\npaths = ['tests/**', '**/testdata/**']\nseverity = 'low'\n\
+         [[secrets.severity]]\npaths = ['deploy/**']\nrules = ['r']\nseverity = 'critical'\n\
+         [[secrets.severity]]\npaths = ['**']\nrules = ['other']\nseverity = 'critical'\n\
+         [[secrets.severity]]\npaths = ['tests/real/**']\nseverity = 'high'\n"
+    );
+    let mut facts = with_secret(Confidence::High);
+    if let Fact::Known(scan) = &mut facts.scan {
+        scan.secrets[0].severity = Severity::Medium;
+        scan.secrets[0].place.path = shown.map(str::to_owned);
+        scan.secrets[0].paths = paths.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
+    }
+    let policy = Policy::parse("policy.toml", &text).unwrap();
+    let decision = decision::judge(&policy, &facts);
+    let again = decision::replay(&text, &decision::canonical(&facts)).unwrap();
+    assert_eq!(decision::canonical(&decision), again);
+    decision
+}
+
+#[test]
+fn the_policy_says_how_bad_a_secret_is_by_its_path() {
+    for (path, severity, denies) in [
+        ("tests/a.txt", Severity::Low, false),
+        ("svc/testdata/a.txt", Severity::Low, false),
+        ("testdata/a.txt", Severity::Low, false),
+        ("deploy/key.env", Severity::Critical, true),
+        ("src/tests/a.txt", Severity::Medium, true),
+        // Of several, the highest.
+        ("tests/real/a.txt", Severity::High, true),
+    ] {
+        let decision = by_path(Some(path), Some(&[path]));
+        let finding = &decision.findings[0];
+        assert_eq!((finding.severity, finding.denies), (severity, denies), "{path}");
+    }
+    let line = |path| {
+        by_path(Some(path), Some(&[path])).findings[0]
+            .required_by
+            .clone()
+            .unwrap()
+            .line
+    };
+    assert_eq!(
+        (line("deploy/key.env"), line("src/a.txt")),
+        (16, 10),
+        "the line that says so"
+    );
+}
+
+#[test]
+fn a_second_path_or_an_unknown_one_lowers_nothing() {
+    let severity = |shown, paths| by_path(shown, paths).findings[0].severity;
+    assert_eq!(severity(Some("tests/a"), Some(&["src/b", "tests/a"])), Severity::Medium);
+    assert_eq!(
+        severity(Some("tests/a"), Some(&["deploy/b", "tests/a"])),
+        Severity::Critical
+    );
+    assert_eq!(severity(Some("tests/a"), Some(&["tests/a", "tests/b"])), Severity::Low);
+    // Not all of its paths are known, or it is at none.
+    assert_eq!(severity(Some("tests/a"), None), Severity::Medium);
+    assert_eq!(severity(Some("deploy/a"), None), Severity::Critical);
+    assert_eq!(severity(Some("tests/a"), Some(&[])), Severity::Medium);
+    assert_eq!(severity(None, None), Severity::Medium);
 }
 
 #[test]

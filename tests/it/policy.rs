@@ -59,8 +59,45 @@ fn a_commented_sample_is_valid_too() {
         .replace("# fingerprint", "fingerprint")
         .replace("# reason", "reason");
     let text = text.replace("# expires", "expires");
+    let text = ["[[secrets.severity]]", "paths =", "severity =", "rules ="]
+        .iter()
+        .fold(text, |text, key| text.replace(&format!("# {key}"), key));
     let policy = Policy::parse("policy.toml", &text).unwrap();
     assert_eq!(policy.secrets.allow.len(), 1);
+    let severities: Vec<_> = policy.secrets.severity.iter().map(|one| one.value.severity).collect();
+    assert_eq!(severities, [Severity::Info, Severity::Critical]);
+}
+
+#[test]
+fn severities_by_path_are_read_with_all_their_errors() {
+    let said = errors_of(
+        "version = 1\n[[secrets.severity]]\npaths = [\"/abs\", \"a/***\", 3]\nseverity = \"hgh\"\n\
+         [[secrets.severity]]\npaths = []\nrules = []\n[[secrets.severity]]\nseverity = \"low\"\nrules = [\"A b\"]\npath = \"x\"\n",
+    );
+    let told: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("error") || line.trim_start().starts_with("-->"))
+        .map(|line| line.split("]: ").next().unwrap_or(line).trim())
+        .collect();
+    let expected = [
+        ("invalid-pattern", "3:11"),
+        ("invalid-pattern", "3:19"),
+        ("wrong-type", "3:27"),
+        ("unknown-value", "4:13"),
+        ("missing-key", "5:1"),
+        ("empty-list", "6:9"),
+        ("empty-list", "7:9"),
+        ("missing-key", "8:1"),
+        ("invalid-rule", "10:11"),
+        ("unknown-key", "11:1"),
+    ];
+    let expected: Vec<String> = expected
+        .iter()
+        .flat_map(|(code, at)| [format!("error[{code}"), format!("--> policy.toml:{at}")])
+        .collect();
+    assert_eq!(told, expected, "{said}");
+    let many = "[[secrets.severity]]\npaths = ['**']\nseverity = 'low'\n".repeat(257);
+    assert_eq!(codes_of(&format!("version = 1\n{many}")), ["too-many-entries"]);
 }
 
 #[test]

@@ -734,6 +734,137 @@ proptest! {
     }
 }
 
+/// Rules without a rare text of their own: one for every text, one for texts that have a word.
+const SLOW: &str = r#"
+[[rule]]
+id = "hex-alone"
+provider = "Acme"
+kind = "key"
+severity = "high"
+confidence = "high"
+documentation = "https://acme.example/docs"
+regex = '\b(?P<secret>[0-9a-f]{16})\b'
+slow = true
+examples = ["0123456<>789abcdee"]
+
+[[rule]]
+id = "hex-with-word"
+provider = "Acme"
+kind = "long key"
+severity = "high"
+confidence = "high"
+documentation = "https://acme.example/docs"
+regex = '\b(?P<secret>[0-9A-F]{20})\b'
+slow = true
+keywords = ["acmewares"]
+examples = ["AcmeWares 0123456789<>ABCDEFEE01"]
+"#;
+
+fn slow_set(text: &str) -> Result<RuleSet, Vec<String>> {
+    let told = |errors: Vec<lychgate::scan::source::RuleError>| errors.iter().map(ToString::to_string).collect();
+    RuleSet::parse(&[("s.toml", text)]).map_err(told)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn slow_rules_equal_every_expression_over_every_byte(
+        pieces in prop::collection::vec(
+            prop_oneof![
+                3 => any::<u64>().prop_map(|n| format!("{n:016x}")),
+                3 => any::<u64>().prop_map(|n| format!("{n:020X}")),
+                1 => Just("acmeWARES".to_owned()),
+                2 => "[ .\n]{1,30}",
+            ],
+            0..16,
+        ),
+    ) {
+        let data = pieces.join(" ");
+        let set = slow_set(SLOW).unwrap();
+        let key = key();
+        let scanner = Scanner::new(&set, &key);
+        let place = |m: Match| (m.rule, m.span.start);
+        let found: Vec<(String, u64)> = scanner.scan(data.as_bytes()).into_iter().map(place).collect();
+        let all = |expression: &str, id: &str| -> Vec<(String, u64)> {
+            let expression = regex::bytes::Regex::new(expression).unwrap();
+            expression.find_iter(data.as_bytes()).map(|m| (id.to_owned(), m.start() as u64)).collect()
+        };
+        let mut expected = all(r"(?-u)\b[0-9a-f]{16}\b", "hex-alone");
+        if data.to_lowercase().contains("acmewares") {
+            expected.extend(all(r"(?-u)\b[0-9A-F]{20}\b", "hex-with-word"));
+        }
+        expected.sort_by_key(|(_, at)| *at);
+        prop_assert_eq!(&found, &expected);
+        let mut stream = Stream::new(&scanner, 0);
+        let mut pieces: Vec<Match> = data.as_bytes().chunks(50).flat_map(|piece| stream.feed(piece)).collect();
+        pieces.extend(stream.finish());
+        prop_assert_eq!(pieces.into_iter().map(place).collect::<Vec<_>>(), found);
+    }
+}
+
+#[test]
+fn a_text_with_a_slow_rules_word_is_not_judged_by_its_changed_lines() {
+    let (set, key) = (slow_set(SLOW).unwrap(), key());
+    let scanner = Scanner::new(&set, &key);
+    let value = ["0123456789", "ABCDEFEE01"].concat();
+    assert!(scanner.outline(b"nothing\n").1);
+    assert!(
+        !scanner.outline(b"acmewares\n").1,
+        "a value in another line would count"
+    );
+    assert!(scanner.clean_part(format!("{value}\n").as_bytes(), false, true));
+    assert!(!scanner.clean_part(b"acmewares\n", false, true));
+    let short = ["01234567", "89abcdee\n"].concat();
+    assert!(!scanner.clean_part(short.as_bytes(), false, true));
+    // One that may go on over many lines makes no text plain.
+    let wide = SLOW.replacen("{16})", "{16}(?s:.*)ffff)", 1);
+    let set = slow_set(&wide).unwrap();
+    assert!(!Scanner::new(&set, &key).outline(b"nothing\n").1);
+}
+
+#[test]
+fn slow_rules_have_a_bound_which_is_told() {
+    let (set, key) = (slow_set(SLOW).unwrap(), key());
+    let value = ["01234567", "89abcdee"].concat();
+    let mut text = format!("{value}\n").into_bytes();
+    text.resize(16 << 20, b'.');
+    let rules = |text: &[u8]| {
+        let found = Scanner::new(&set, &key).scan(text);
+        let mut rules: Vec<String> = found.into_iter().map(|m| m.rule).collect();
+        rules.sort();
+        rules
+    };
+    assert_eq!(rules(&text), ["hex-alone"]);
+    text.extend(format!(" {value}\n").bytes());
+    assert_eq!(rules(&text), ["hex-alone", "slow-rules-cut"]);
+    // Other rules do not tell it.
+    assert!(find(&vec![b'.'; (16 << 20) + 1]).is_empty());
+}
+
+#[test]
+fn a_rule_without_a_rare_text_is_refused_or_declared_slow() {
+    let told = slow_set(&SLOW.replace("slow = true\n", "")).err().unwrap();
+    assert!(
+        told[0].contains("error[rule-bad-keyword]") && told[0].contains("slow = true"),
+        "{told:?}"
+    );
+    for (from, to, code) in [
+        ("slow = true", "slow = 1", "rule-wrong-type"),
+        ("acmewares", "the", "rule-common-keyword"),
+        ("acmewares", "ab", "rule-bad-keyword"),
+    ] {
+        let told = slow_set(&SLOW.replace(from, to)).err().unwrap();
+        assert!(told.iter().any(|line| line.contains(code)), "{to}: {told:?}");
+    }
+    let one = SLOW.split("\n\n").next().unwrap();
+    let many: String = (0..65)
+        .map(|i| one.replace("hex-alone", &format!("hex-{i}")) + "\n")
+        .collect();
+    let told = slow_set(&many).err().unwrap();
+    assert!(told[0].contains("error[rule-too-many]: 65 slow rules"), "{told:?}");
+}
+
 #[test]
 fn a_composite_rule_counts_only_near_what_it_names() {
     let (key, pair) = (

@@ -419,7 +419,9 @@ impl WorkTree<'_> {
 
     /// Commits one file and returns the commit's id.
     pub(crate) fn commit(&self, path: &str, text: &str, signing: Signing) -> String {
-        fs::write(self.folder.join(path), text).unwrap();
+        let file = self.folder.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
         self.git(&["add", "--", path]).ok();
         let ssh = format!("user.signingKey={}", self.gate.ssh_key().display());
         let openpgp = format!("user.signingKey={}", self.gate.keys.openpgp);

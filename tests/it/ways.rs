@@ -212,6 +212,60 @@ fn staged_is_what_the_index_holds() {
     clone.scan(&["--staged"]).ends_with(0);
 }
 
+/// What a commit does not bring does not stop it: other lines of a file with an old value, the value in another
+/// line, the file under another name.
+#[test]
+fn staged_leaves_out_what_the_last_commit_has_in_the_same_file() {
+    let clone = Clone::new();
+    let old = token(1);
+    let filler = "some ordinary line of text\n".repeat(9);
+    clone.commit("a.txt", &format!("k = {old}\n{filler}"));
+    let staged = |clone: &Clone| {
+        clone.git(&["add", "-A"]).ok();
+        let run = clone.scan(&["--staged", "--format", "jsonl"]);
+        let row = |row: &Value| {
+            (
+                row["path"].as_str().unwrap().to_owned(),
+                row["start_line"].as_u64().unwrap(),
+            )
+        };
+        (run.code, findings(&run).iter().map(row).collect::<Vec<_>>())
+    };
+    clone.write("a.txt", &format!("{filler}moved = {old}\n"));
+    assert_eq!(staged(&clone), (0, vec![]));
+    let said = clone.scan(&["--staged"]).ends_with(0).stdout;
+    assert!(
+        said.contains("0 findings in 1 file") && said.contains("; 1 in the last commit already"),
+        "{said}"
+    );
+    // A new value beside it is listed alone, at its line.
+    clone.write("a.txt", &format!("k = {old}\n{filler}new = {}\n", token(2)));
+    assert_eq!(staged(&clone), (1, vec![("a.txt".into(), 11)]));
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    clone.git(&["mv", "a.txt", "b.txt"]).ok();
+    assert_eq!(staged(&clone), (0, vec![]));
+    // A copy in another file and a value in the new name are brought.
+    clone.write("c.txt", &format!("k = {old}\n"));
+    assert_eq!(staged(&clone), (1, vec![("c.txt".into(), 1)]));
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    clone.git(&["mv", "a.txt", &token(3)]).ok();
+    let run = clone.scan(&["--staged", "--format", "jsonl"]).ends_with(1);
+    assert_eq!((findings(&run).len(), &findings(&run)[0]["in_name"]), (1, &true.into()));
+    // What cannot be looked at is said each time: what it holds may be new.
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    let (packed, more) = ("PK\u{3}\u{4} broken", "PK\u{3}\u{4} broken too");
+    clone.commit("p.zip", packed);
+    clone.write("p.zip", more);
+    assert_eq!(staged(&clone).0, 1);
+    // The hook says the same.
+    clone.git(&["reset", "-q", "--hard"]).ok();
+    clone.run_with(LYCHGATE, &["init", "--client", "."], "").ok();
+    clone.write("a.txt", &format!("k = {old}\nmore\n{filler}"));
+    clone.git(&["commit", "-q", "-a", "-m", "c"]).ok();
+    clone.write("a.txt", &format!("k = {old}\n{}\n{filler}", token(4)));
+    clone.git(&["commit", "-q", "-a", "-m", "c"]).refused("not committed");
+}
+
 #[test]
 fn standard_input_ignored_files_and_links_out_of_the_tree() {
     let clone = Clone::new();
@@ -345,7 +399,7 @@ fn a_foreign_configuration_is_honoured_or_named() {
         "[extend]\nuseDefault = true\ndisabledRules = ['not-ours']\n\
          [[rules]]\nid = 'Acme Key'\nregex = {quotes}(?i)(acme)[_-]key\\s*=\\s*([a-z0-9]{{20}}){quotes}\nsecretGroup = 2\n\
          [[rules.allowlists]]\nregexTarget = 'line'\nregexes = ['EXAMPLE']\n\
-         [[rules]]\nid = 'short'\nregex = '[a-z]{{9}}'\n\
+         [[rules]]\nid = 'short'\nregex = '[0-9]{{40}}'\n\
          [[rules]]\nid = 'broken'\nregex = '('\n\
          [allowlist]\npaths = ['^vendor/']\nstopwords = ['Q7Q']\nsurprise = 1\n"
     );
@@ -380,7 +434,7 @@ fn a_foreign_configuration_is_honoured_or_named() {
     );
     for said in [
         "not-ours",
-        "rule short is left out",
+        "rule short is slow",
         "rule broken is left out",
         "\"surprise\"",
         "nonsense",
@@ -398,7 +452,192 @@ fn a_foreign_configuration_is_honoured_or_named() {
     std::fs::create_dir(clone.scratch.path("r/rules")).unwrap();
     clone.write("rules/imported.toml", &imported);
     let tested = clone.run_with(LYCHGATE, &["rules", "test", "rules"], "").ok();
-    assert_eq!(tested, "1 rules, 1 examples and counter-examples, 0 wrong");
+    assert_eq!(tested, "2 rules, 2 examples and counter-examples, 0 wrong");
+}
+
+/// Rules that others build on: one that is required, one without a rare text.
+const PARTS: &str = r"[[rules]]
+id = 'user'
+regex = 'acmeuser_([a-z]{8})'
+[[rules]]
+id = 'hex'
+regex = '\b([0-9a-f]{24})\b'
+keywords = ['acmewares']
+path = '\.conf$'
+";
+
+/// Rules that require others, and lists with conditions.
+const COMPOSED: &str = r"[extend]
+path = 'base.toml'
+[[rules]]
+id = 'pair'
+regex = 'acmepass_([a-z0-9]{8})'
+[[rules.required]]
+id = 'user'
+withinLines = 2
+withinColumns = 9
+[[rules]]
+id = 'loose'
+regex = 'acmeloose_([a-z0-9]{8})'
+[[rules.required]]
+id = 'user'
+[[rules.required]]
+id = 'nowhere'
+[[rules]]
+id = 'chain'
+regex = 'acmechain_([a-z0-9]{8})'
+[[rules.required]]
+id = 'pair'
+withinLines = 500
+[[allowlists]]
+targetRules = ['chain']
+stopwords = ['zzzz']
+[[allowlists]]
+condition = 'XOR'
+paths = ['.*']
+stopwords = ['a']
+[[allowlists]]
+condition = 'AND'
+paths = ['\.conf$']
+regexes = ['^ffff']
+";
+
+/// Composite rules, paths, rules without a rare text, and what of each cannot be honoured.
+#[test]
+fn what_gitleaks_composes_and_searches_for_everywhere_is_taken_over() {
+    let clone = Clone::new();
+    clone.write("base.toml", PARTS);
+    clone.write("g.toml", COMPOSED);
+    let hex = ["0123456789abcdee", "01234567"].concat();
+    let user = ["acmeuser_", "abcdefgh"].concat();
+    clone.write("pair", &format!("acmepass_k3jd8f7g\n\n\n{user}\n\nacmepass_h3jd8f7g\n"));
+    clone.write("alone", "acmeloose_k3jd8f7g\nacmechain_k3jd8f7g\nacmechain_kzzzzf7g\n");
+    let far = ".".repeat(300);
+    clone.write("a.conf", &format!("AcmeWares\n{far}\n{hex}\nffff{}\n", &hex[4..]));
+    clone.write("b.conf", &format!("{hex}\n"));
+    clone.write("c.txt", &format!("acmewares {hex}\n"));
+    let files = ["pair", "alone", "a.conf", "b.conf", "c.txt"];
+    let how = ["--format", "jsonl", "--min-confidence", "low"];
+    let run = clone.scan(&[&files[..], &["--gitleaks-config", "g.toml"], &how].concat());
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let mut found: Vec<String> = findings(&run)
+        .iter()
+        .map(|row| format!("{}:{} {}", text(row, "path"), row["start_line"], text(row, "rule")))
+        .collect();
+    found.sort();
+    let wanted = ["a.conf:3 hex", "alone:2 chain", "pair:4 user", "pair:6 pair"];
+    assert_eq!(found, wanted, "{}", run.stderr);
+    for said in [
+        "rule pair: required: withinColumns is not looked at",
+        "rule loose: required: user counts within 100 lines here",
+        "rule loose: required: there are several; here one of them suffices",
+        "rule loose: required: nowhere is no rule of this configuration",
+        "rule chain: required: pair counts within 100 lines here, not farther",
+        "rule chain: required: pair needs another rule itself",
+        "g.toml:27: allowlist condition \"XOR\" is neither AND nor OR",
+        "base.toml:6: rule hex is slow",
+        "each text that has acmewares is searched",
+    ] {
+        assert!(run.stderr.contains(said), "no {said:?}: {}", run.stderr);
+    }
+    let imported = clone.run_with(LYCHGATE, &["rules", "import", "g.toml"], "").ok();
+    std::fs::create_dir(clone.scratch.path("r/own")).unwrap();
+    clone.write("own/imported.toml", &imported);
+    let run = clone.scan(&[&["pair", "a.conf", "--rules", "own"][..], &how].concat());
+    // A rule file has no allowlists and no paths.
+    assert_eq!(findings(&run).len(), 4, "{}{}", run.stdout, run.stderr);
+}
+
+/// Enough rules to be kept, and a text with a value of some.
+fn many_rules(clone: &Clone) {
+    let rule = |i: u32| {
+        format!(
+            "[[rule]]\nid = \"acme-{i}\"\nprovider = \"Acme\"\nkind = \"key {i}\"\nseverity = \"high\"\n\
+             confidence = \"high\"\ndocumentation = \"https://acme.example/docs\"\n\
+             regex = 'acme{i:03}_(?P<secret>[0-9a-z]{{12}})'\nkeywords = [\"acme{i:03}_\"]\n\
+             examples = ['ac<>me{i:03}_k3jd8f7g2h1l']\n"
+        )
+    };
+    std::fs::create_dir(clone.scratch.path("r/many")).unwrap();
+    clone.write("many/own.toml", &(0..100).map(rule).collect::<String>());
+    let value = |i: u32| format!("{}{i:03}_k3jd8f7g2h1l\n", ["ac", "me"].concat());
+    clone.write("text", &[value(3), value(57), value(99)].concat());
+}
+
+/// The cache of rules changes the time and nothing else, whatever is in it.
+#[test]
+fn rules_are_kept_and_what_was_kept_is_not_believed_blindly() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let clone = Clone::new();
+    many_rules(&clone);
+    clone.write("key", &"07".repeat(32));
+    let args = [
+        "text",
+        "--rules",
+        "many",
+        "--format",
+        "jsonl",
+        "--fingerprint-key",
+        "key",
+    ];
+    let scan = || {
+        let run = clone.scan(&args).ends_with(1);
+        assert_eq!(findings(&run).len(), 3, "{}", run.stdout);
+        run.stdout
+    };
+    let folder = clone.scratch.path("home/.cache/lychgate");
+    let kept = || -> Vec<std::path::PathBuf> {
+        let items = std::fs::read_dir(&folder).unwrap();
+        items.map(|item| item.unwrap().path()).collect()
+    };
+    let first = scan();
+    let all = kept();
+    let [file] = &all[..] else { unreachable!("{all:?}") };
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(file)), (0o700, 0o600));
+    let bytes = std::fs::read(file).unwrap();
+    let inode = || std::fs::metadata(file).unwrap().ino();
+    let made = inode();
+    assert_eq!(scan(), first);
+    assert_eq!(inode(), made, "it was read, not made anew");
+    // Damaged, cut, empty, foreign: made anew.
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    for wrong in [
+        &damaged[..],
+        &bytes[..bytes.len() - 1],
+        b"",
+        b"lychgate rules 1 and no more",
+    ] {
+        std::fs::write(file, wrong).unwrap();
+        assert_eq!(scan(), first);
+        assert_eq!(std::fs::read(file).unwrap(), bytes);
+    }
+    // What others may write is not opened, nor is a link followed.
+    for path in [file, &folder] {
+        let before = std::fs::metadata(path).unwrap().permissions();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let was = inode();
+        assert_eq!(scan(), first);
+        assert_ne!(inode(), was, "{}: made anew", path.display());
+        std::fs::set_permissions(path, before).unwrap();
+    }
+    std::fs::rename(file, clone.scratch.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(clone.scratch.path("elsewhere"), file).unwrap();
+    assert_eq!(scan(), first);
+    assert!(!std::fs::symlink_metadata(file).unwrap().is_symlink());
+    // Changed rules have a file of their own; only the last eight are kept.
+    let text = std::fs::read_to_string(clone.scratch.path("r/many/own.toml")).unwrap();
+    for round in 0..10 {
+        clone.write("many/own.toml", &format!("{text}# {round}\n"));
+        scan();
+    }
+    assert_eq!(kept().len(), 8);
+    // Where nothing can be kept, nothing is.
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    clone.write("many/own.toml", &text);
+    assert_eq!(scan(), first);
 }
 
 #[test]
@@ -416,6 +655,111 @@ fn a_rule_file_shows_its_ten_errors_at_once() {
             run.stderr
         );
     }
+}
+
+/// What each scan says of a token's severity, by file.
+fn severities(run: &Run) -> Vec<(String, String)> {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let mut rows: Vec<(String, String)> = findings(run)
+        .iter()
+        .map(|row| {
+            (
+                text(row, "path").trim_start_matches("./").to_owned(),
+                text(row, "severity"),
+            )
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn a_teams_rules_say_how_bad_a_finding_is_by_its_path() {
+    let clone = Clone::new();
+    for folder in ["team", "r/tests", "r/deploy"] {
+        std::fs::create_dir(clone.scratch.path(folder)).unwrap();
+    }
+    clone.scratch.write(
+        "team/severity.toml",
+        "[[severity]]\npaths = ['tests/**', 'secret-*']\nseverity = 'low'\n\
+         [[severity]]\npaths = ['**/deploy/**']\nrules = ['gitlab-pat']\nseverity = 'info'\n\
+         [[severity]]\npaths = ['**']\nrules = ['npm-access-token']\nseverity = 'critical'\n",
+    );
+    clone.commit("old", "nothing\n");
+    for (number, name) in (1..).zip(["tests/a", "deploy/b", "c"]) {
+        clone.write(name, &token(number));
+    }
+    clone.git(&["add", "-A"]).ok();
+    let wanted = [("c", "critical"), ("deploy/b", "info"), ("tests/a", "low")];
+    let wanted = wanted.map(|(path, severity)| (path.to_owned(), severity.to_owned()));
+    let scan = |args: &[&str]| {
+        let all = [args, &["--rules", "../team", "--format", "jsonl"]].concat();
+        severities(&clone.scan(&all).ends_with(1))
+    };
+    assert_eq!(scan(&["."]), wanted);
+    assert_eq!(scan(&["tests", "deploy", "c"]), wanted);
+    assert_eq!(scan(&["--staged"]), wanted);
+    clone.git(&["commit", "-q", "-m", "c"]).ok();
+    assert_eq!(scan(&["--range", "HEAD~1..HEAD"]), wanted);
+    assert_eq!(scan(&["--history"]), wanted);
+    clone
+        .scan(&["tests", "--rules", "../team", "--fail-on", "medium"])
+        .ends_with(0);
+    clone
+        .scan(&["c", "--rules", "../team", "--fail-on", "medium"])
+        .ends_with(1);
+    let said = clone
+        .run_with(LYCHGATE, &["rules", "explain", "gitlab-pat", "--rules", "../team"], "")
+        .ok();
+    assert!(
+        said.contains("low in tests/** or secret-*") && said.contains("info in **/deploy/**"),
+        "{said}"
+    );
+    assert!(!said.contains("critical in"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_severities_by_path_is_told_at_its_line() {
+    let clone = Clone::new();
+    std::fs::create_dir(clone.scratch.path("r/team")).unwrap();
+    clone.write(
+        "team/a.toml",
+        "[[severity]]\npaths = ['/a', 'b/..', 1]\nseverity = 'bad'\n[[severity]]\nrules = []\nseverity = 'low'\nfile = 'x'\n",
+    );
+    clone.write("team/b.toml", "severity = [3]\n");
+    let run = clone.scan(&[".", "--rules", "team"]).ends_with(2);
+    for wanted in [
+        "team/a.toml:2: error[rule-bad-path]: \"/a\"",
+        "team/a.toml:2: error[rule-bad-path]: \"b/..\"",
+        "team/a.toml:2: error[rule-wrong-type]",
+        "team/a.toml:3: error[rule-bad-value]",
+        "team/a.toml:5: error[rule-missing-key]: paths",
+        "team/a.toml:5: error[rule-bad-value]: rules",
+        "team/a.toml:7: error[rule-unknown-key]: \"file\" is not a severity's key",
+        "team/b.toml:1: error[rule-syntax]: severity must be a table",
+    ] {
+        assert!(run.stderr.contains(wanted), "no {wanted:?}: {}", run.stderr);
+    }
+    clone.write("team/b.toml", "");
+    clone.write(
+        "team/a.toml",
+        "[[severity]]\npaths = ['a']\nrules = ['no-such-rule']\nseverity = 'low'\n",
+    );
+    let run = clone.scan(&[".", "--rules", "team"]).ends_with(2);
+    assert!(
+        run.stderr
+            .contains("team/a.toml:2: error[rule-unknown]: rules: \"no-such-rule\""),
+        "{}",
+        run.stderr
+    );
+    let many = "[[severity]]\npaths = ['a']\nseverity = 'low'\n".repeat(257);
+    clone.write("team/a.toml", &many);
+    let run = clone.scan(&[".", "--rules", "team"]).ends_with(2);
+    assert!(
+        run.stderr.contains("team/a.toml:770: error[rule-too-many]"),
+        "{}",
+        run.stderr
+    );
 }
 
 /// A file with a name that every format must escape, and a token in it.

@@ -15,7 +15,7 @@ use super::super::process;
 use super::progress::Progress;
 use super::{Eye, io_outage, known};
 use crate::config::Bounds;
-use crate::finding;
+use crate::finding::{self, Confidence};
 use crate::git::{EntryKind, Gate, tree_entries};
 use crate::gitleaks::{Mark, Place};
 use crate::object::ObjectKind;
@@ -211,14 +211,17 @@ pub(super) fn bundle(eye: &Eye, path: &Path, out: &mut Output) -> Result<Report,
     history(eye, scratch.path(), false, out)
 }
 
-/// Scans the files that are staged and differ from the last commit.
-pub(super) fn staged(eye: &Eye, path: &Path) -> Result<Report, CommandError> {
+/// Scans what the next commit would bring: the staged files that differ from the last commit, less the values that
+/// the same file, or the one that it was renamed from, has there already.
+///
+/// * `least`: less sure matches are not counted among those that are left out.
+pub(super) fn staged(eye: &Eye, path: &Path, least: Confidence) -> Result<Report, CommandError> {
     let args = [
         "diff",
         "--cached",
         "--raw",
         "-z",
-        "--no-renames",
+        "--find-renames",
         "--no-abbrev",
         "--no-ext-diff",
     ];
@@ -232,43 +235,83 @@ pub(super) fn staged(eye: &Eye, path: &Path) -> Result<Report, CommandError> {
     let looked = spread(
         &entries,
         || Gate::open(&dir, None),
-        |gate, (name, oid)| look_at_staged(eye, gate, name, *oid),
+        |gate, staged| look_at_staged(eye, gate, staged, least),
     )?;
     let mut report = Report::default();
-    for (bytes, items) in looked {
+    for (bytes, known, items) in looked {
         report.files += 1;
         report.bytes += bytes;
+        report.known += known;
         report.findings.extend(items);
     }
     Ok(report)
 }
 
-/// The names and ids of `:oldmode newmode oldid newid status` lines; a submodule's commit is not ours to read.
-fn staged_blobs(raw: &[u8]) -> Vec<(&[u8], Oid)> {
+/// A staged file.
+#[derive(Debug, PartialEq, Eq)]
+struct Staged<'a> {
+    name: &'a [u8],
+    oid: Oid,
+    /// What the last commit has in its place.
+    before: Option<(&'a [u8], Oid)>,
+}
+
+/// The files of `:oldmode newmode oldid newid status` lines; a submodule's commit is not ours to read.
+/// <https://git-scm.com/docs/git-diff#_raw_output_format>
+fn staged_blobs(raw: &[u8]) -> Vec<Staged<'_>> {
     let mut entries = Vec::new();
     let mut fields = raw.split(|b| *b == 0);
-    while let (Some(head), Some(name)) = (fields.next(), fields.next()) {
+    while let (Some(head), Some(first)) = (fields.next(), fields.next()) {
         let head = String::from_utf8_lossy(head);
-        let head: Vec<&str> = head.split(' ').collect();
-        let (Some(mode), Some(id)) = (head.get(1), head.get(3)) else {
+        let head: Vec<&str> = head.trim_start_matches(':').split(' ').collect();
+        let [old_mode, mode, old, new, status] = head[..] else {
             continue;
         };
-        let oid = id.parse::<Oid>().ok();
-        entries.extend(
-            oid.filter(|oid| !oid.is_zero() && *mode != "160000")
-                .map(|oid| (name, oid)),
-        );
+        // A rename and a copy have two names.
+        let name = match status.starts_with(['R', 'C']) {
+            true => fields.next().unwrap_or(first),
+            false => first,
+        };
+        let blob = |mode: &str, id: &str| {
+            let oid = id.parse::<Oid>().ok().filter(|oid| !oid.is_zero());
+            oid.filter(|_| mode != "160000")
+        };
+        let before = blob(old_mode, old).map(|oid| (first, oid));
+        entries.extend(blob(mode, new).map(|oid| Staged { name, oid, before }));
     }
     entries
 }
 
-fn look_at_staged(eye: &Eye, gate: &Gate, name: &[u8], oid: Oid) -> Result<(u64, Vec<Item>), Outage> {
-    let (named, shown) = eye.scanner.scan_name(name);
-    let data = gate.object(oid)?.data;
-    let found = eye.look(&shown, &data).into_iter();
+/// Bytes that were read, how many matches are in the last commit already, and the others.
+fn look_at_staged(eye: &Eye, gate: &Gate, staged: &Staged, least: Confidence) -> Result<(u64, u64, Vec<Item>), Outage> {
+    let (mut named, shown) = eye.scanner.scan_name(staged.name);
+    let data = gate.object(staged.oid)?.data;
+    let mut found = eye.look(&shown, &data);
+    let mut known = 0;
+    if let (Some((name, oid)), false) = (staged.before, named.is_empty() && found.is_empty()) {
+        let (before, _) = eye.scanner.scan_name(name);
+        known += forget(eye, &mut named, &before, least);
+        // Without the object, as in a partial clone, nothing is known.
+        let before = gate.object(oid).map(|object| eye.scanner.scan(&object.data));
+        known += forget(eye, &mut found, &before.unwrap_or_default(), least);
+    }
     let named = named.into_iter().map(|m| Item::name(&shown, m));
-    let items = named.chain(found.map(|m| Item::content(&shown, m)));
-    Ok((data.len() as u64, items.collect()))
+    let items = named.chain(found.into_iter().map(|m| Item::content(&shown, m)));
+    Ok((data.len() as u64, known, items.collect()))
+}
+
+/// Takes out the matches whose value was there before, and counts the sure ones. What says that something was not
+/// looked at stays: that may have changed unseen.
+fn forget(eye: &Eye, found: &mut Vec<Match>, before: &[Match], least: Confidence) -> u64 {
+    let was: HashSet<(&str, &str)> = before.iter().map(|m| (&*m.rule, &*m.fingerprint)).collect();
+    let ours = |rule: &str| eye.scanner.rules().ids().any(|id| id == rule);
+    let mut count = 0;
+    found.retain(|m| {
+        let known = was.contains(&(&*m.rule, &*m.fingerprint)) && ours(&m.rule);
+        count += u64::from(known && m.confidence >= least);
+        !known
+    });
+    count
 }
 
 /// Does something with each item, on all cores if they are many; the results are in the items' order.

@@ -2,6 +2,7 @@
 
 use super::super::error::CommandError;
 use super::super::output::Output;
+use super::cache;
 use crate::baseline;
 use crate::gitleaks::{self, Allow, Config, Ignored};
 use crate::report::Report;
@@ -57,19 +58,19 @@ impl Setup {
             }
         }
         if !files.is_empty() || !this.disabled.is_empty() {
-            // Read anew only if some are left out; as they are, the build has read them.
-            let fewer = match this.disabled.is_empty() {
-                true => String::new(),
-                false => gitleaks::render(&this.shipped()),
-            };
-            let base = match (shipped, this.disabled.is_empty()) {
-                (true, true) => RuleSet::builtin_sources(),
-                (true, false) => &[("shipped rules", fewer.as_str())],
-                (false, _) => &[],
-            };
-            let own = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-            let all: Vec<(&str, &str)> = base.iter().copied().chain(own).collect();
-            this.made = Some(rule_set(&all)?);
+            let own: Vec<(&str, &str)> = files
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str()))
+                .collect();
+            this.made = Some(match (shipped, this.disabled.is_empty()) {
+                (true, true) => cache::rule_set(&own)?,
+                // Read anew if some are left out; as they are, the build has read them.
+                (true, false) => {
+                    let fewer = gitleaks::render(&this.shipped());
+                    rule_set(&[&[("shipped rules", fewer.as_str())], own.as_slice()].concat())?
+                }
+                (false, _) => rule_set(&own)?,
+            });
         }
         Ok(this)
     }
@@ -93,14 +94,12 @@ impl Setup {
         config.rules.retain(|rule| !config.disabled.contains(&rule.id));
         self.disabled
             .extend(config.disabled.iter().filter(|id| ours.contains(id.as_str())).cloned());
-        for rule in &mut config.rules {
-            if ours.contains(rule.id.as_str()) {
-                self.disabled.insert(rule.id.clone());
-                let new = format!("{}-imported", rule.id);
-                config.allow.rename(&rule.id, &new);
-                rule.id = new;
-            }
+        let taken: Vec<String> = config.rules.iter().map(|rule| rule.id.clone()).collect();
+        for id in taken.into_iter().filter(|id| ours.contains(id.as_str())) {
+            config.rename(&id, &format!("{id}-imported"));
+            self.disabled.insert(id);
         }
+        config.settle();
     }
 
     pub(in crate::cmd) fn rules(&self) -> &RuleSet {

@@ -3,7 +3,7 @@
 
 use lychgate::scan::{FingerprintKey, MAX_EXCERPT, RuleSet, Scanner};
 
-const MAGICS: [&[u8]; 15] = [
+const MAGICS: [&[u8]; 17] = [
     b"PK\x03\x04",
     b"\x1f\x8b\x08\0",
     b"\xfd7zXZ\0\0\x04",
@@ -19,6 +19,8 @@ const MAGICS: [&[u8]; 15] = [
     b"SQLite format 3\0\x02\0\0\0\0",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     b"H4sI",
+    b"7z\xbc\xaf\x27\x1c\0\x04",
+    b"7z\xbc\xaf\x27\x1c\0\x04\0\0\0\0",
 ];
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

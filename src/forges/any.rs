@@ -3,7 +3,7 @@
 //! In scope: handing each call on. Out of scope: all else.
 
 use super::{Forgejo, GitHub, Gitlab};
-use crate::forge::guard::{Landing, Protection, Wanted};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
@@ -48,6 +48,8 @@ hand_on! {
     protection(repo: &ForgeRepo, name: &RefName) -> Protection;
     landing(repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Landing;
     protect(repo: &ForgeRepo, name: &RefName, wanted: Wanted, dry_run: bool) -> Vec<String>;
+    tag_protection(repo: &ForgeRepo, names: &[RefName]) -> Vec<Protection>;
+    protect_tags(repo: &ForgeRepo, tags: &GuardedTags, dry_run: bool) -> Vec<String>;
     missing(repo: &ForgeRepo) -> Vec<String>;
     upload(repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> bool;
 }

@@ -11,6 +11,7 @@ mod comments;
 mod deliveries;
 mod guard;
 mod session;
+mod tags;
 mod wire;
 
 use super::board;
@@ -18,7 +19,7 @@ use super::client::{Client, Manner, Session};
 use super::fault::{self, refused};
 use super::lane::Lane;
 use super::{path, text};
-use crate::forge::guard::{Landing, Protection, Wanted};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
@@ -323,6 +324,25 @@ impl Forge for GitHub {
                 guard::protect(&admin, self.app_id, repo, name, wanted, &actual, dry_run).await
             }
             None => guard::protect(&session, self.app_id, repo, name, wanted, &actual, dry_run).await,
+        }
+    }
+
+    async fn tag_protection(&self, repo: &ForgeRepo, names: &[RefName]) -> Result<Vec<Protection>, ForgeError> {
+        tags::protection(&self.session(repo).await?, repo, names).await
+    }
+
+    /// As [`Forge::protect`]: as the administrator.
+    async fn protect_tags(
+        &self,
+        repo: &ForgeRepo,
+        tags: &GuardedTags,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        let session = self.session(repo).await?;
+        let actual = tags::protection(&session, repo, &tags.names).await?;
+        match &self.admin {
+            Some(token) => tags::protect(&AsAdmin { hub: self, token }, repo, tags, &actual, dry_run).await,
+            None => tags::protect(&session, repo, tags, &actual, dry_run).await,
         }
     }
 

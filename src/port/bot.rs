@@ -5,7 +5,7 @@
 
 use super::Outage;
 use crate::config::Retention;
-use crate::forge::guard::{Landing, Protection, Wanted};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
 use crate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
 use crate::push::{Oid, RefName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,21 @@ pub trait Forge: Send + Sync {
         repo: &ForgeRepo,
         name: &RefName,
         wanted: Wanted,
+        dry_run: bool,
+    ) -> impl Future<Output = Result<Vec<String>, ForgeError>> + Send;
+
+    /// What the forge enforces on each of these tags, in their order. `not-found` where it has no such API.
+    fn tag_protection(
+        &self,
+        repo: &ForgeRepo,
+        names: &[RefName],
+    ) -> impl Future<Output = Result<Vec<Protection>, ForgeError>> + Send;
+
+    /// As [`Forge::protect`], for the tags of one rule of the policy.
+    fn protect_tags(
+        &self,
+        repo: &ForgeRepo,
+        tags: &GuardedTags,
         dry_run: bool,
     ) -> impl Future<Output = Result<Vec<String>, ForgeError>> + Send;
 

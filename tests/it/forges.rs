@@ -9,6 +9,7 @@ mod gitlab;
 mod guard;
 pub(crate) mod judged;
 mod limits;
+mod tags;
 
 use crate::fake_forge::github::{APP, GitHubBrain, INSTALLATION, REPO, REPO_ID};
 use crate::fake_forge::{Brain, Fake, Reply, Trouble};

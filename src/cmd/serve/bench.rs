@@ -217,6 +217,7 @@ impl Tools {
             .and_then(|name| tips.refs.iter().find(|(known, _)| *known == name));
         Ok(Survey {
             branches: branches.filter_map(wanted).collect(),
+            tags: policy.tags_to_guard(tips.refs.iter().map(|(name, _)| name)),
             default: default.cloned(),
         })
     }

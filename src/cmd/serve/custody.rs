@@ -331,12 +331,17 @@ impl Custody<'_> {
         let tips = mirror::tips(repo, source)?.refs;
         let there: BTreeMap<RefName, Oid> = tips.into_iter().filter(|(name, _)| policy.protects(name)).collect();
         let names: std::collections::BTreeSet<&RefName> = own.keys().chain(there.keys()).collect();
-        let mut standings = Vec::new();
+        let (gate, mut standings) = (self.gate()?, Vec::new());
         for name in names {
+            let (there, here) = (there.get(name).copied(), own.get(name).copied());
+            // A tag that is an object of its own is nothing that a forge shows anything at.
+            let named = here.filter(|_| name.is_tag());
+            let commit = named.map(|oid| gate.peel(oid)).transpose()?.flatten();
             standings.push(Standing {
-                there: there.get(name).copied(),
-                here: own.get(name).copied(),
-                wanted: policy.wants_of_forge(name).filter(|_| name.is_branch()),
+                there,
+                here,
+                shown_at: commit.or(there).or(here),
+                wanted: policy.wants_of_forge(name),
                 lapsed: matches!(lapses::standing(&store, name).await?, Watch::Open(_)),
                 name: name.clone(),
             });
@@ -360,7 +365,7 @@ impl Custody<'_> {
         now: Timestamp,
     ) -> Result<Watch, Outage> {
         let (policy, _) = self.policy()?;
-        let Some(wanted) = policy.wants_of_forge(name).filter(|_| name.is_branch()) else {
+        let Some(wanted) = policy.wants_of_forge(name) else {
             return Ok(Watch::Clear);
         };
         let (signer, gate) = (open::signer(&self.home)?, settle::gate(&self.home)?);
@@ -415,6 +420,8 @@ impl Custody<'_> {
         };
         let push = self.push(repo, update, &landing, now)?;
         let id = push.id.clone();
+        let named = if update.new.is_zero() { update.old } else { update.new };
+        let commit = own.peel(named)?;
         let mut facts = pipeline::facts(&world, push).await;
         facts.landing = Some(landing);
         let commits = facts.commits.len();
@@ -423,6 +430,7 @@ impl Custody<'_> {
             entry: None,
             outage: decision.outage,
             findings: decision.findings,
+            commit,
             commits,
             unsettled: None,
         };
@@ -450,6 +458,7 @@ impl Custody<'_> {
             entry,
             outage: false,
             findings: received.decision.findings,
+            commit,
             commits,
             unsettled: unsettled.map(|error| one_line(&error)),
         })

@@ -281,18 +281,32 @@ pub(super) async fn protect(
     if drift(wanted, actual).is_empty() {
         return Ok(Vec::new());
     }
-    let (at, title) = (path::repo(repo)?, format!("lychgate: {name}"));
+    let about = (name.as_str(), "branch");
+    let include = json!([name.as_str()]);
+    set_ruleset(session, repo, about, include, rules(app, wanted), dry_run).await
+}
+
+/// Makes our own ruleset about this pattern and target (`branch`, `tag`) so; gives the call.
+pub(super) async fn set_ruleset(
+    session: &impl Session,
+    repo: &ForgeRepo,
+    (pattern, target): (&str, &str),
+    include: Value,
+    rules: Value,
+    dry_run: bool,
+) -> Result<Vec<String>, ForgeError> {
+    let (at, title) = (path::repo(repo)?, format!("lychgate: {pattern}"));
     let all: Vec<Ruleset> = session
         .list(&format!("/repos/{at}/rulesets?includes_parents=false&per_page=100"))
         .await?;
     let ours = all.into_iter().find(|ruleset| ruleset.name == title);
     let body = json!({
         "name": title,
-        "target": "branch",
+        "target": target,
         "enforcement": "active",
         "bypass_actors": [],
-        "conditions": { "ref_name": { "include": [name.as_str()], "exclude": [] } },
-        "rules": rules(app, wanted),
+        "conditions": { "ref_name": { "include": include, "exclude": [] } },
+        "rules": rules,
     });
     let call = match ours {
         None => Call::write(Method::POST, format!("/repos/{at}/rulesets"), body),
@@ -305,7 +319,7 @@ pub(super) async fn protect(
     Ok(vec![told])
 }
 
-fn rules(app: u64, wanted: Wanted) -> Vec<Value> {
+fn rules(app: u64, wanted: Wanted) -> Value {
     let checks = json!({ "type": "required_status_checks", "parameters": {
         "strict_required_status_checks_policy": false,
         "required_status_checks": [{ "context": NAME, "integration_id": app }],
@@ -320,7 +334,7 @@ fn rules(app: u64, wanted: Wanted) -> Vec<Value> {
     let all = [
         (wanted.deletion_blocked, json!({ "type": "deletion" })),
         (wanted.force_push_blocked, json!({ "type": "non_fast_forward" })),
-        (true, checks),
+        (wanted.checked, checks),
         (wanted.approvals > 0, reviews),
     ];
     all.into_iter()
@@ -422,6 +436,7 @@ get REPO metadata read
 get REPO/collaborators/{username}/permission metadata read
 get REPO/rules/branches/{branch} metadata read
 get REPO/rulesets metadata read
+get REPO/rulesets/{ruleset_id} metadata read
 get REPO/branches/{branch} contents read
 get REPO/branches/{branch}/protection administration read
 get REPO/rulesets/rule-suites administration read

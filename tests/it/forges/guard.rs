@@ -20,6 +20,9 @@ use std::io::Read;
 pub(super) const WANTED: Wanted = Wanted {
     deletion_blocked: true,
     force_push_blocked: true,
+    move_blocked: false,
+    creation_blocked: false,
+    checked: true,
     approvals: 1,
 };
 
@@ -31,12 +34,12 @@ pub(super) fn oid(digit: char) -> Oid {
     digit.to_string().repeat(40).parse().unwrap()
 }
 
-fn token() -> &'static str {
+pub(super) fn token() -> &'static str {
     concat!("canary-token-", "of-a-test")
 }
 
 /// A GitHub with nothing in force on `main`.
-fn bare_hub(brain: GitHubBrain) -> Fake<GitHubBrain> {
+pub(super) fn bare_hub(brain: GitHubBrain) -> Fake<GitHubBrain> {
     let fake = Fake::start(brain);
     {
         let mut brain = fake.brain.lock().unwrap();
@@ -48,7 +51,7 @@ fn bare_hub(brain: GitHubBrain) -> Fake<GitHubBrain> {
     fake
 }
 
-fn hub_of_admin(url: &str) -> GitHub {
+pub(super) fn hub_of_admin(url: &str) -> GitHub {
     let app = GitHubApp {
         forge: "hub".to_owned(),
         api: url.to_owned(),
@@ -440,6 +443,10 @@ fn the_command_shows_drift_and_mends_it() {
         said.contains("refs/heads/main: force-push-allowed") && !said.contains("topic"),
         "{said}"
     );
+    assert!(
+        said.contains("refs/tags/v*: move-allowed: ") && said.contains("refs/tags/v*: deletion-allowed: "),
+        "{said}"
+    );
     let said = forge(&["apply"]).ends_with(1).stdout;
     assert!(
         said.contains("would do: POST /repos/acme/widget/rulesets") && said.contains("--yes"),
@@ -447,11 +454,26 @@ fn the_command_shows_drift_and_mends_it() {
     );
     assert!(fake.writes().is_empty(), "nothing was changed");
     let said = forge(&["apply", "--token-file", admin.to_str().unwrap(), "--yes"]).ok();
-    assert!(said.contains("left to mend: nothing"), "{said}");
-    assert_eq!(fake.writes().len(), 1);
+    assert_eq!(said.matches("left to mend: nothing").count(), 2, "{said}");
+    assert_eq!(fake.writes().len(), 2, "one ruleset for the branch, one for the tags");
     let said = forge(&["drift", "--format", "json"]).ok();
-    assert!(said.contains(r#""drift":[]"#), "{said}");
+    assert!(
+        said.contains(r#""drift":[],"forge":"hub","left":[],"ref":"refs/tags/v*""#),
+        "{said}"
+    );
     let everything = format!("{said}{}", forge(&["apply"]).ok());
     assert!(!everything.contains(token()));
+    forge(&["apply", "--token-file", admin.to_str().unwrap(), "--yes"]).ok();
+    assert_eq!(fake.writes().len(), 2, "applied again it changes nothing");
     forge(&["drift", "--repository", "acme/other"]).ends_with(2);
+
+    // A forge that tells nothing of tags hides nothing else, and is not taken for one that guards them.
+    fake.brain.lock().unwrap().canned.remove("rulesets");
+    for (format, told) in [
+        ("text", "refs/tags/v*: protection-unknown: "),
+        ("json", r#""unknown":"not-found: "#),
+    ] {
+        let said = forge(&["drift", "--format", format]).ends_with(1).stdout;
+        assert!(said.contains("refs/heads/main") && said.contains(told), "{said}");
+    }
 }

@@ -10,6 +10,7 @@ mod checks;
 mod comments;
 mod deliveries;
 mod guard;
+mod needs;
 mod session;
 mod tags;
 mod wire;
@@ -348,7 +349,7 @@ impl Forge for GitHub {
 
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
         let installation = self.session(repo).await?.installation.id;
-        guard::missing(&self.as_app(), installation).await
+        needs::missing(&self.as_app(), installation).await
     }
 
     async fn upload(&self, repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {

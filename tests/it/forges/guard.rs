@@ -284,6 +284,37 @@ fn githubs_own_specification_accepts_guarding_and_uploading() {
     assert_eq!(text, r#"{"version":"2.1.0"}"#);
 }
 
+#[test]
+fn an_app_of_our_manifest_lacks_nothing_and_each_thing_that_it_lacks_is_told() {
+    let manifest: Value = serde_json::from_str(include_str!("../../../deploy/github-app.json")).unwrap();
+    let (permissions, events) = (&manifest["default_permissions"], &manifest["default_events"]);
+    let fake = bare_hub(GitHubBrain::new());
+    let install = |permissions: &Value, events: &Value| {
+        let installed = json!({ "permissions": permissions, "events": events });
+        fake.brain.lock().unwrap().installed = installed;
+    };
+    wait(async {
+        let hub = hub_at(&fake.url, hasty());
+        install(permissions, events);
+        assert_eq!(hub.missing(&repo()).await.unwrap(), Vec::<String>::new());
+        for (name, access) in permissions.as_object().unwrap() {
+            let mut fewer = permissions.clone();
+            fewer.as_object_mut().unwrap().remove(name);
+            install(&fewer, events);
+            // Findings go to code scanning only where that is asked for.
+            let told = (name != "security_events").then(|| format!("permission {name}: {}", access.as_str().unwrap()));
+            assert_eq!(hub.missing(&repo()).await.unwrap(), Vec::from_iter(told));
+        }
+        for (at, name) in events.as_array().unwrap().iter().enumerate() {
+            let mut fewer = events.clone();
+            fewer.as_array_mut().unwrap().remove(at);
+            install(permissions, &fewer);
+            let told = hub.missing(&repo()).await.unwrap();
+            assert_eq!(told, [format!("event {}", name.as_str().unwrap())]);
+        }
+    });
+}
+
 pub(super) fn widget(forge: &str) -> ForgeRepo {
     ForgeRepo {
         forge: forge.to_owned(),

@@ -76,7 +76,7 @@ async fn all(args: &ForgeArgs, config: &BotConfig, out: &mut Output) -> Result<O
         let adapter = adapter(args, forge)?;
         for repo in adapter.repositories().await.map_err(|error| outage(forge, error))? {
             let named = args.repository.as_ref().is_none_or(|name| *name == repo.full_name);
-            if !named || config.repository(&repo).is_none() {
+            if !named || !bench.knows(&repo) {
                 continue;
             }
             seen += 1;

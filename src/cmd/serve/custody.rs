@@ -81,7 +81,7 @@ pub(super) fn whole(repository: &RepositoryConfig) -> Result<(), Outage> {
 /// Binds a gate to the one repository whose landings it records, the first time that it is used: a repository which
 /// was made anew under an old name is another one, and must not go on where that one ended.
 fn bind(home: &Home, repo: &ForgeRepo) -> Result<(), Outage> {
-    let (path, own) = (home.forge_repository(), format!("{} {}\n", repo.forge, repo.id));
+    let (path, own) = (home.forge_repository(), mark(repo));
     let unusable = |code, why: String, next: &str| Outage {
         code,
         what: format!("{} cannot be used for {}", home.git_dir.display(), repo.full_name),
@@ -103,6 +103,27 @@ fn bind(home: &Home, repo: &ForgeRepo) -> Result<(), Outage> {
     );
     let next = "make a gate of its own for the new repository; if both are the same one, delete";
     Err(unusable("gate-of-another-repository", why, next))
+}
+
+/// As [`bind`], for the gate that an entry names, if any.
+pub(super) fn bind_to(entry: &RepositoryConfig, repo: &ForgeRepo) -> Result<(), Outage> {
+    home(entry)?.map_or(Ok(()), |home| bind(&home, repo))
+}
+
+/// What a gate says of the repository that it is bound to.
+fn mark(repo: &ForgeRepo) -> String {
+    format!("{} {}\n", repo.forge, repo.id)
+}
+
+/// What the gate of an entry says of its repository; `None`: it has none, or was not used yet.
+fn marked(entry: &RepositoryConfig) -> Option<String> {
+    let home = Home::of(entry.gate.as_deref()?);
+    std::fs::read_to_string(home.forge_repository()).ok()
+}
+
+/// Whether the gate that an entry names is bound to another repository than this.
+pub(super) fn is_anothers(entry: &RepositoryConfig, repo: &ForgeRepo) -> bool {
+    marked(entry).is_some_and(|bound| bound != mark(repo))
 }
 
 /// Whole or not at all, and by the first who comes.
@@ -139,7 +160,7 @@ impl Keeper for Bench {
     }
 
     fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage> {
-        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
+        let Some(config) = self.0.repository(repo).filter(|it| it.gate.is_some()) else {
             return Ok(false);
         };
         Ok(policy(config)?.0.protects(name))
@@ -229,9 +250,21 @@ impl Bench {
 }
 
 impl Tools {
+    /// What a repository is judged by: by its number, by its name, by the gate that is bound to it, which a rename
+    /// leaves, or by its forge's `*`.
+    pub(super) fn repository(&self, repo: &ForgeRepo) -> Option<&RepositoryConfig> {
+        let found = self.config.repository(repo);
+        let itself = |it: &&RepositoryConfig| it.id.is_some() || it.name.as_deref() == Some(&repo.full_name);
+        found.filter(itself).or_else(|| {
+            let entries = self.config.repositories.iter().filter(|it| it.forge == repo.forge);
+            let mut renamed = entries.filter(|it| it.id.is_none() && marked(it).is_some_and(|it| it == mark(repo)));
+            renamed.next().or(found)
+        })
+    }
+
     /// The gate of a repository; `None`: it has none.
     pub(super) fn custody(&self, repo: &ForgeRepo) -> Result<Option<Custody<'_>>, Outage> {
-        let Some(repository) = self.config.repository(repo) else {
+        let Some(repository) = self.repository(repo) else {
             return Ok(None);
         };
         let Some(home) = home(repository)? else { return Ok(None) };

@@ -4,7 +4,7 @@
 
 use super::{Forgejo, GitHub, Gitlab};
 use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeRepo, Permission};
+use crate::forge::{Change, Display, ForgeRepo, Leak, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 
@@ -51,5 +51,6 @@ hand_on! {
     tag_protection(repo: &ForgeRepo, names: &[RefName]) -> Vec<Protection>;
     protect_tags(repo: &ForgeRepo, tags: &GuardedTags, dry_run: bool) -> Vec<String>;
     missing(repo: &ForgeRepo) -> Vec<String>;
+    leak(repo: &ForgeRepo, alert: u64) -> Option<Leak>;
     upload(repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> bool;
 }

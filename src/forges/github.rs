@@ -10,6 +10,7 @@ mod checks;
 mod comments;
 mod deliveries;
 mod guard;
+mod leaks;
 mod needs;
 mod session;
 mod tags;
@@ -21,7 +22,7 @@ use super::fault::{self, refused};
 use super::lane::Lane;
 use super::{path, text};
 use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeRepo, Permission};
+use crate::forge::{Change, Display, ForgeRepo, Leak, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 use comments::Thread;
@@ -350,6 +351,10 @@ impl Forge for GitHub {
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
         let installation = self.session(repo).await?.installation.id;
         needs::missing(&self.as_app(), installation).await
+    }
+
+    async fn leak(&self, repo: &ForgeRepo, alert: u64) -> Result<Option<Leak>, ForgeError> {
+        leaks::leak(&self.session(repo).await?, repo, alert).await
     }
 
     async fn upload(&self, repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {

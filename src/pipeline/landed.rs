@@ -10,6 +10,7 @@
 
 use super::change::Judged;
 use super::lane::{Again, Answer, Bot, Evaluator, Stamp, Unable, refused};
+use super::leak::Suspended;
 use super::metrics::Count;
 use super::survey::Survey;
 use crate::config::Bounds;
@@ -150,6 +151,16 @@ pub trait Keeper: Send + Sync + 'static {
         source: FetchSource,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Standing>, Unable>> + Send;
+
+    /// Suspends the entries that hold a blob, since the forge says that a secret in it is in use; once, however often
+    /// it is called. `None`: none holds it.
+    fn leaked(
+        &self,
+        repo: &ForgeRepo,
+        blob: Oid,
+        alert: u64,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Suspended>, Unable>> + Send;
 
     /// Records that the forge's protection of a ref lapsed or was restored, once.
     fn watch(

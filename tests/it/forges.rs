@@ -8,6 +8,7 @@ mod github;
 mod gitlab;
 mod guard;
 pub(crate) mod judged;
+mod leaks;
 mod limits;
 mod tags;
 

@@ -23,6 +23,7 @@ use crate::mirror::{self, Followed};
 use crate::pipeline::change::Judged;
 use crate::pipeline::landed::{Arrival, Entered, Keeper, Own, Standing};
 use crate::pipeline::lane::Unable;
+use crate::pipeline::leak::Suspended;
 use crate::pipeline::survey::Survey;
 use crate::pipeline::{self, Waivers, World};
 use crate::port::{EntryRecord, FetchSource, Outage, Repository, Store};
@@ -42,7 +43,7 @@ const RECENT: u32 = 50;
 pub(super) struct Custody<'a> {
     config: &'a BotConfig,
     repository: &'a RepositoryConfig,
-    home: Home,
+    pub(super) home: Home,
 }
 
 fn home(repository: &RepositoryConfig) -> Result<Option<Home>, Outage> {
@@ -217,6 +218,20 @@ impl Keeper for Bench {
         .await
     }
 
+    async fn leaked(
+        &self,
+        repo: &ForgeRepo,
+        blob: Oid,
+        alert: u64,
+        now: Timestamp,
+    ) -> Result<Option<Suspended>, Unable> {
+        let told = repo.clone();
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.leaked(&told, blob, alert, now).await
+        })
+        .await
+    }
+
     async fn watch(
         &self,
         repo: &ForgeRepo,
@@ -283,7 +298,7 @@ impl Custody<'_> {
     }
 
     /// The ledger, with what a crash left settled.
-    async fn store(&self, now: Timestamp) -> Result<SqliteStore, Outage> {
+    pub(super) async fn store(&self, now: Timestamp) -> Result<SqliteStore, Outage> {
         let store = open::store(&self.home).await?;
         settle::recover(&self.home, &store, &self.gate()?, now).await?;
         Ok(store)

@@ -10,7 +10,7 @@ use crate::port::ForgeError;
 
 /// Permissions, each with the access that is needed.
 /// <https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps>
-const PERMISSIONS: [(&str, &str); 8] = [
+const PERMISSIONS: [(&str, &str); 9] = [
     ("administration", "read"),
     ("checks", "write"),
     ("contents", "read"),
@@ -19,12 +19,13 @@ const PERMISSIONS: [(&str, &str); 8] = [
     ("merge_queues", "read"),
     ("metadata", "read"),
     ("pull_requests", "write"),
+    ("secret_scanning_alerts", "read"),
     ("statuses", "write"),
 ];
 
 /// Events, each with the permission that it takes to be sent it. Those about installations are sent unasked.
 /// <https://docs.github.com/en/webhooks/webhook-events-and-payloads>
-const EVENTS: [(&str, &str); 10] = [
+const EVENTS: [(&str, &str); 12] = [
     ("branch_protection_rule", "administration"),
     ("check_run", "checks"),
     ("check_suite", "checks"),
@@ -35,6 +36,8 @@ const EVENTS: [(&str, &str); 10] = [
     ("push", "contents"),
     ("repository", "metadata"),
     ("repository_ruleset", "metadata"),
+    ("secret_scanning_alert", "secret_scanning_alerts"),
+    ("secret_scanning_alert_location", "secret_scanning_alerts"),
 ];
 
 /// What the installation lacks of what we need.
@@ -96,6 +99,8 @@ get REPO/issues/{issue_number}/comments pull_requests read
 post REPO/issues/{issue_number}/comments pull_requests write
 patch REPO/issues/comments/{comment_id} pull_requests write
 delete REPO/issues/comments/{comment_id} pull_requests write
+get REPO/secret-scanning/alerts/{alert_number} secret_scanning_alerts read
+get REPO/secret-scanning/alerts/{alert_number}/locations secret_scanning_alerts read
 post REPO/code-scanning/sarifs security_events write";
     /// The calls that the judge of the specification knows; it refuses all others.
     fn judged() -> Vec<String> {

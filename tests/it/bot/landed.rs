@@ -758,7 +758,13 @@ fn the_texts_are_as_reviewed() {
         place,
         "it has no signature".to_owned(),
     );
+    let tag = RefUpdate {
+        name: "refs/tags/v1.0".parse().unwrap(),
+        ..update.clone()
+    };
     let displays = [
+        texts::landed(frame, &tag, std::slice::from_ref(&unsigned), 1, None),
+        texts::leaked(frame, 12, oid('d'), "01KE", 2),
         texts::landed(frame, &update, &[], 3, Some(("01KB-0", 4))),
         texts::landed(frame, &update, std::slice::from_ref(&unsigned), 1, None),
         texts::protection(frame, &[Drift::ForcePushAllowed, Drift::CheckNotRequired], "01KC", true),

@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
 use lychgate::config::{BotConfig, Settings};
 use lychgate::forge::guard::{GuardedTags, LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted};
-use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Permission};
+use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Leak, Permission};
 use lychgate::mirror::Mirrors;
 use lychgate::pipeline::lane::{Bot, Breaker, Journal};
 use lychgate::pipeline::metrics::Metrics;
@@ -125,6 +125,7 @@ struct State {
     protection: Protection,
     /// Of tags; `None`: it has no API for that.
     tags: Option<Protection>,
+    leak: Option<Leak>,
     landed: Vec<LandedChange>,
     missing: Vec<String>,
     sarif: Vec<(String, Oid, String)>,
@@ -141,6 +142,7 @@ impl Default for State {
             broken: false,
             protection: Protection::default(),
             tags: Some(Protection::default()),
+            leak: None,
             landed: Vec::new(),
             missing: Vec::new(),
             sarif: Vec::new(),
@@ -229,6 +231,11 @@ impl FakeForge {
     /// What the forge enforces on tags from now on; `None`: it does not tell.
     pub(crate) fn enforce_on_tags(&self, protection: Option<Protection>) {
         self.state.lock().unwrap().tags = protection;
+    }
+
+    /// What the forge says of each alert about a secret from now on.
+    pub(crate) fn alert(&self, leak: Option<Leak>) {
+        self.state.lock().unwrap().leak = leak;
     }
 
     /// What the forge lacks of permissions and events.
@@ -382,6 +389,10 @@ impl Forge for FakeForge {
 
     async fn protect_tags(&self, _: &ForgeRepo, _: &GuardedTags, _: bool) -> Result<Vec<String>, ForgeError> {
         self.answer(|_| Vec::new())
+    }
+
+    async fn leak(&self, _: &ForgeRepo, _: u64) -> Result<Option<Leak>, ForgeError> {
+        self.answer(|state| state.leak.clone())
     }
 
     async fn missing(&self, _: &ForgeRepo) -> Result<Vec<String>, ForgeError> {

@@ -9,11 +9,12 @@ use crate::fake_forge::{Fake, laid_on};
 use crate::support::LYCHGATE;
 use axum::http::Method;
 use base64::Engine;
-use lychgate::forge::ForgeRepo;
+use lychgate::feedback::change::Frame;
 use lychgate::forge::guard::{Drift, Landing, Protection, Wanted, drift};
+use lychgate::forge::{Change, ForgeRepo};
 use lychgate::forges::{Forgejo, GitHub, GitHubApp};
 use lychgate::port::Forge;
-use lychgate::push::{Oid, RefName};
+use lychgate::push::{Oid, RefName, Timestamp};
 use serde_json::{Value, json};
 use std::io::Read;
 
@@ -457,6 +458,30 @@ fn installed(dir: &std::path::Path, url: &str) -> std::path::PathBuf {
     dir.join("bot.toml")
 }
 
+/// The commands that the text about a lapse has.
+fn lapse_commands() -> [String; 2] {
+    let change = Change {
+        repo: repo(),
+        number: 0,
+        open: true,
+        base: name("main"),
+        base_oid: oid('a'),
+        head_oid: oid('a'),
+        author: String::new(),
+        merged_as: None,
+    };
+    let frame = Frame {
+        change: &change,
+        evaluation: "",
+        policy: "",
+        at: Timestamp::from_unix(0),
+    };
+    let told = lychgate::feedback::landed::protection(frame, &[Drift::DeletionAllowed], "01KC", true);
+    let lines = told.summary.lines().filter(|line| line.starts_with("lychgate "));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines.try_into().unwrap()
+}
+
 #[test]
 fn the_command_shows_drift_and_mends_it() {
     let fake = bare_hub(GitHubBrain::new());
@@ -484,7 +509,21 @@ fn the_command_shows_drift_and_mends_it() {
         "{said}"
     );
     assert!(fake.writes().is_empty(), "nothing was changed");
-    let said = forge(&["apply", "--token-file", admin.to_str().unwrap(), "--yes"]).ok();
+    // As they are shown where a lapse is told.
+    let (bot, file) = (
+        format!("--config {config}"),
+        format!("--token-file {}", admin.display()),
+    );
+    let shown = |line: String| {
+        line.replace("--config bot.toml", &bot)
+            .replace("--token-file FILE", &file)
+    };
+    let [first, second] = lapse_commands().map(shown);
+    let program = std::path::Path::new(LYCHGATE).parent().unwrap().display().to_string();
+    let shell = |line: &str| scratch.run("sh", &["-c", &format!("PATH={program}:$PATH; {line}")]);
+    shell(&first).ends_with(1);
+    assert!(fake.writes().is_empty(), "it only shows");
+    let said = shell(&second).ok();
     assert_eq!(said.matches("left to mend: nothing").count(), 2, "{said}");
     assert_eq!(fake.writes().len(), 2, "one ruleset for the branch, one for the tags");
     let said = forge(&["drift", "--format", "json"]).ok();

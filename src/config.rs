@@ -23,7 +23,7 @@ pub use settings::Settings;
 
 use crate::finding::{Confidence, PolicyLine, Severity};
 use crate::forge::Permission;
-use crate::forge::guard::Wanted;
+use crate::forge::guard::{GuardedTags, Wanted};
 use crate::push::{RefName, Timestamp};
 use crate::rule::PathSeverity;
 use serde::{Deserialize, Serialize};
@@ -235,18 +235,49 @@ impl Policy {
         self.refs.iter().filter(move |rule| rule.pattern.value.matches(name))
     }
 
-    /// What a forge must enforce on the ref, so that our word about it holds; `None`: the ref is not protected.
+    /// What a forge must enforce on the branch or tag, so that our word about it holds; `None`: the ref is not
+    /// protected, or is neither.
     pub fn wants_of_forge(&self, name: &RefName) -> Option<Wanted> {
         let rules: Vec<&RefRule> = self.rules_for(name).collect();
-        (!rules.is_empty()).then(|| Wanted {
-            deletion_blocked: rules.iter().any(|rule| !rule.delete.value),
-            force_push_blocked: rules.iter().any(|rule| !rule.non_fast_forward.value),
-            approvals: rules.iter().map(|rule| rule.approvals.value).max().unwrap_or(0),
-        })
+        let some = !rules.is_empty() && (name.is_branch() || name.is_tag());
+        some.then(|| wanted(&rules, name.is_tag()))
+    }
+
+    /// What a forge must enforce on tags, rule by rule.
+    ///
+    /// * `known`: the forge's refs.
+    pub fn tags_to_guard<'a>(&self, known: impl Iterator<Item = &'a RefName> + Clone) -> Vec<GuardedTags> {
+        let guarded = |rule: &RefRule| {
+            let pattern = &rule.pattern.value;
+            let next = pattern.a_tag()?;
+            let there = known.clone().filter(|name| name.is_tag() && pattern.matches(name));
+            Some(GuardedTags {
+                pattern: pattern.to_string(),
+                wanted: wanted(&[rule], true),
+                names: there.cloned().chain([next]).collect(),
+            })
+        };
+        self.refs.iter().filter_map(guarded).collect()
     }
 
     /// Whether any rule protects the ref.
     pub fn protects(&self, name: &RefName) -> bool {
         self.rules_for(name).next().is_some()
+    }
+}
+
+/// What rules want of a forge together. Only a branch can be made to wait for a check or an approval.
+fn wanted(rules: &[&RefRule], tag: bool) -> Wanted {
+    let forbids = |allowed: fn(&RefRule) -> bool| rules.iter().any(|rule| !allowed(rule));
+    let move_blocked = tag && forbids(|rule| rule.update.value);
+    let approvals = rules.iter().map(|rule| rule.approvals.value).max().unwrap_or(0);
+    Wanted {
+        deletion_blocked: forbids(|rule| rule.delete.value),
+        // What may not move at all loses no history.
+        force_push_blocked: !move_blocked && forbids(|rule| rule.non_fast_forward.value),
+        move_blocked,
+        creation_blocked: tag && forbids(|rule| rule.create.value),
+        checked: !tag,
+        approvals: if tag { 0 } else { approvals },
     }
 }

@@ -159,6 +159,13 @@ pub enum ForgeEvent {
         /// Where; `None`: all repositories of the forge.
         repo: Option<ForgeRepo>,
     },
+    /// The forge has something new to say of its alert about a secret in a repository.
+    SecretAlerted {
+        /// Where.
+        repo: ForgeRepo,
+        /// The alert's number.
+        alert: u64,
+    },
     /// Nothing to do for us; kept in the inbox for the record.
     Ignored {
         /// The forge's event name.
@@ -177,6 +184,7 @@ impl ForgeEvent {
             | Self::Pressed { repo, .. }
             | Self::QueueChecked { repo, .. }
             | Self::Pushed { repo, .. }
+            | Self::SecretAlerted { repo, .. }
             | Self::Installed { repo } => Some(repo),
             Self::SettingsChanged { repo } => repo.as_ref(),
             Self::Ignored { .. } => None,
@@ -208,13 +216,17 @@ impl ForgeEvent {
             Self::Installed { repo } | Self::SettingsChanged { repo: Some(repo) } => {
                 format!("{}/{}/settings", repo.forge, repo.id)
             }
+            Self::SecretAlerted { repo, alert } => format!("{}/{}/alert/{alert}", repo.forge, repo.id),
             Self::SettingsChanged { repo: None } | Self::Ignored { .. } => format!("{forge}/settings"),
         }
     }
 
     /// Whether working on one such event of a lane covers all that wait there: it reads the state as it is then.
     pub fn covers_its_lane(&self) -> bool {
-        matches!(self, Self::ChangeTouched { .. } | Self::SettingsChanged { .. })
+        matches!(
+            self,
+            Self::ChangeTouched { .. } | Self::SettingsChanged { .. } | Self::SecretAlerted { .. }
+        )
     }
 }
 
@@ -238,6 +250,15 @@ impl Display {
     pub fn lane(&self) -> String {
         change_lane(&self.repo, self.number, Some(self.head))
     }
+}
+
+/// What a forge says now of one of its alerts about a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leak {
+    /// Whether the alert is open, and whoever issued the secret says that it is valid. An alert alone is a guess.
+    pub in_use: bool,
+    /// The blobs that hold it; asked for only if it is in use.
+    pub blobs: Vec<Oid>,
 }
 
 /// The state that a status or check shows.

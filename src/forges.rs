@@ -17,13 +17,22 @@ mod fault;
 pub mod forgejo;
 pub mod github;
 pub mod gitlab;
+mod glob;
 mod lane;
 pub mod link;
 mod path;
 mod text;
 
+use crate::forge::guard::GuardedTags;
+
 /// Most commits of a landing that a forge is asked about one by one: each is a call.
 const MOST_STEPS: usize = 100;
+
+/// What is left to a person about tags, since no call of the forge does it.
+fn by_hand(tags: &GuardedTags) -> String {
+    let name = tags.short().unwrap_or(&tags.pattern);
+    format!("by hand: protect the tags {name} in the repository's settings")
+}
 
 pub use any::AnyForge;
 pub use client::Manner;

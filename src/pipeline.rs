@@ -13,6 +13,8 @@ pub mod landed;
 #[cfg(feature = "bot")]
 pub mod lane;
 #[cfg(feature = "bot")]
+pub mod leak;
+#[cfg(feature = "bot")]
 pub mod metrics;
 mod paths;
 #[cfg(feature = "bot")]

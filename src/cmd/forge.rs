@@ -10,7 +10,7 @@ use super::serve::{self, bench::Bench};
 use crate::config::{BotConfig, ForgeConfig};
 use crate::feedback::onboarding::FirstReport;
 use crate::forge::ForgeRepo;
-use crate::forge::guard::{Drift, Wanted, drift};
+use crate::forge::guard::{Drift, GuardedTags, Wanted, drift};
 use crate::forges::AnyForge;
 use crate::mirror::Mirrors;
 use crate::pipeline::landed::Keeper;
@@ -76,7 +76,7 @@ async fn all(args: &ForgeArgs, config: &BotConfig, out: &mut Output) -> Result<O
         let adapter = adapter(args, forge)?;
         for repo in adapter.repositories().await.map_err(|error| outage(forge, error))? {
             let named = args.repository.as_ref().is_none_or(|name| *name == repo.full_name);
-            if !named || config.repository(&repo).is_none() {
+            if !named || !bench.knows(&repo) {
                 continue;
             }
             seen += 1;
@@ -142,9 +142,52 @@ impl Work<'_> {
                 _ => (Vec::new(), found.clone()),
             };
             clean &= left.is_empty();
-            self.tell(out, told, &name, &found, &calls, &left);
+            self.tell(out, told, name.as_str(), &found, &calls, &left);
+        }
+        for tags in survey.tags {
+            clean &= self.tags(&tags, out, told).await?;
         }
         Ok(clean)
+    }
+
+    /// The tags of one rule. A forge that tells nothing of its tags' protection hides nothing else.
+    async fn tags(&self, tags: &GuardedTags, out: &mut Output, told: &mut Vec<Value>) -> Result<bool, CommandError> {
+        let found = match self.tag_drift(tags).await {
+            Ok(found) => found,
+            Err(ForgeError::Refused { code, why }) => {
+                self.tell_unknown(out, told, &tags.pattern, &format!("{code}: {why}"));
+                return Ok(false);
+            }
+            Err(later) => return Err(outage(self.forge, later)),
+        };
+        let (calls, left) = match &self.args.command {
+            ForgeCommand::Apply(apply) if !found.is_empty() => {
+                let calls = self.adapter.protect_tags(self.repo, tags, !apply.yes).await;
+                let calls = calls.map_err(|error| outage(self.forge, error))?;
+                let left = self.tag_drift(tags).await;
+                (calls, left.map_err(|error| outage(self.forge, error))?)
+            }
+            _ => (Vec::new(), found.clone()),
+        };
+        self.tell(out, told, &tags.pattern, &found, &calls, &left);
+        Ok(left.is_empty())
+    }
+
+    async fn tag_drift(&self, tags: &GuardedTags) -> Result<Vec<Drift>, ForgeError> {
+        let actual = self.adapter.tag_protection(self.repo, &tags.names).await?;
+        Ok(tags.drift(&actual))
+    }
+
+    fn tell_unknown(&self, out: &mut Output, told: &mut Vec<Value>, name: &str, why: &str) {
+        let (forge, repository) = (&self.forge.name, &self.repo.full_name);
+        match self.args.format {
+            Format::Json => told.push(json!({
+                "forge": forge, "repository": repository, "ref": name, "unknown": why,
+            })),
+            Format::Text => out.line(format!(
+                "{forge} {repository} {name}: protection-unknown: the forge does not tell what it enforces: {why}"
+            )),
+        }
     }
 
     async fn drift(&self, name: &RefName, wanted: Wanted) -> Result<Vec<Drift>, CommandError> {
@@ -168,7 +211,7 @@ impl Work<'_> {
         &self,
         out: &mut Output,
         told: &mut Vec<Value>,
-        name: &RefName,
+        name: &str,
         found: &[Drift],
         calls: &[String],
         left: &[Drift],

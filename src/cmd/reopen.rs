@@ -14,7 +14,7 @@ use crate::push::{Oid, RefName, Timestamp};
 use crate::worker::{self, Event, Reopened};
 use serde_json::json;
 use std::collections::{BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `lychgate reopen`.
 #[derive(Debug, clap::Args)]
@@ -122,71 +122,63 @@ fn affected(
     if action == Action::Close {
         return Ok(ledger.wait(worker::reopen::closable(&ledger.store, kind, value))?);
     }
+    let entries = ledger.wait(ledger.store.entries(u32::MAX))?;
     let reached = match kind {
-        SelectorKind::Commit => Reached::of_commit(ledger, value)?,
-        SelectorKind::Blob => Reached::of_blob(ledger, value)?,
-        SelectorKind::Key | SelectorKind::Rule | SelectorKind::Actor | SelectorKind::Ref => Reached::default(),
+        SelectorKind::Commit => of_commit(&ledger.home.git_dir, value, &entries)?,
+        SelectorKind::Blob => of_blob(&ledger.home.git_dir, value, &entries)?,
+        SelectorKind::Key | SelectorKind::Rule | SelectorKind::Actor | SelectorKind::Ref => HashSet::new(),
     };
     Ok(ledger.wait(worker::select(&ledger.store, kind, value, |entry| {
-        Ok(reached.ids.contains(&entry.id))
+        Ok(reached.contains(&entry.id))
     }))?)
 }
 
-/// Ids of the entries whose history or tree holds an object.
-#[derive(Default)]
-struct Reached {
-    ids: HashSet<String>,
+/// Ids of the entries whose commit descends from `commit`, or is it.
+fn of_commit(git_dir: &Path, commit: &str, entries: &[EntryRecord]) -> Result<HashSet<String>, CommandError> {
+    let reaching = descendants(git_dir, commit, entries)?;
+    let hit = |e: &&EntryRecord| e.commit.is_some_and(|c| reaching.contains(&c));
+    Ok(entries.iter().filter(hit).map(|e| e.id.clone()).collect())
 }
 
-impl Reached {
-    /// Entries whose commit descends from `commit`, or is it.
-    fn of_commit(ledger: &Ledger, commit: &str) -> Result<Self, CommandError> {
-        let entries = ledger.wait(ledger.store.entries(u32::MAX))?;
-        let reaching = descendants(ledger, commit, &entries)?;
-        let hit = |e: &&EntryRecord| e.commit.is_some_and(|c| reaching.contains(&c));
-        Ok(Self {
-            ids: entries.iter().filter(hit).map(|e| e.id.clone()).collect(),
-        })
-    }
-
-    /// Entries that brought a commit which adds or removes the blob, and those whose tree still has it.
-    fn of_blob(ledger: &Ledger, blob: &str) -> Result<Self, CommandError> {
-        let entries = ledger.wait(ledger.store.entries(u32::MAX))?;
-        let mut ids = HashSet::new();
-        let mut trees = BTreeSet::new();
-        for commit in touching(ledger, blob, &entries)? {
-            let reaching = descendants(ledger, &commit, &entries)?;
-            for entry in &entries {
-                let Some(tip) = entry.commit.filter(|c| reaching.contains(c)) else {
-                    continue;
-                };
-                let brought = !reaching.contains(&entry.update.old);
-                if brought || trees.contains(&tip) || tree_has(ledger, tip, blob)? {
-                    trees.insert(tip);
-                    ids.insert(entry.id.clone());
-                }
+/// Ids of the entries that brought a commit which adds or removes the blob, and of those whose tree still has it.
+///
+/// # Errors
+/// `unknown-blob`, `git-missing`.
+pub fn of_blob(git_dir: &Path, blob: &str, entries: &[EntryRecord]) -> Result<HashSet<String>, CommandError> {
+    let mut ids = HashSet::new();
+    let mut trees = BTreeSet::new();
+    for commit in touching(git_dir, blob, entries)? {
+        let reaching = descendants(git_dir, &commit, entries)?;
+        for entry in entries {
+            let Some(tip) = entry.commit.filter(|c| reaching.contains(c)) else {
+                continue;
+            };
+            let brought = !reaching.contains(&entry.update.old);
+            if brought || trees.contains(&tip) || tree_has(git_dir, tip, blob)? {
+                trees.insert(tip);
+                ids.insert(entry.id.clone());
             }
         }
-        Ok(Self { ids })
     }
+    Ok(ids)
 }
 
 /// Commits of the entries' histories that descend from `commit`, itself among them.
-fn descendants(ledger: &Ledger, commit: &str, entries: &[EntryRecord]) -> Result<HashSet<Oid>, CommandError> {
+fn descendants(git_dir: &Path, commit: &str, entries: &[EntryRecord]) -> Result<HashSet<Oid>, CommandError> {
     let bottom = format!("^{commit}");
     let mut found: HashSet<Oid> = commit.parse().into_iter().collect();
     for tips in tips(entries).chunks(TIPS_AT_ONCE) {
         let mut args = vec!["rev-list", "--ignore-missing", "--ancestry-path", &bottom];
         args.extend(tips.iter().map(String::as_str));
         // A commit that the repository does not have (any more) has no descendants in it.
-        let listed = git::ask(&ledger.home.git_dir, &args)?.unwrap_or_default();
+        let listed = git::ask(git_dir, &args)?.unwrap_or_default();
         found.extend(listed.lines().filter_map(|line| line.parse::<Oid>().ok()));
     }
     Ok(found)
 }
 
 /// Commits of the entries' histories that add or remove a blob.
-fn touching(ledger: &Ledger, blob: &str, entries: &[EntryRecord]) -> Result<BTreeSet<String>, CommandError> {
+fn touching(git_dir: &Path, blob: &str, entries: &[EntryRecord]) -> Result<BTreeSet<String>, CommandError> {
     let object = format!("--find-object={blob}");
     let mut found = BTreeSet::new();
     for tips in tips(entries).chunks(TIPS_AT_ONCE) {
@@ -201,7 +193,7 @@ fn touching(ledger: &Ledger, blob: &str, entries: &[EntryRecord]) -> Result<BTre
         ];
         args.extend(tips.iter().map(String::as_str));
         args.push("--");
-        let listed = git::ask(&ledger.home.git_dir, &args)?.ok_or_else(|| {
+        let listed = git::ask(git_dir, &args)?.ok_or_else(|| {
             let what = format!("git cannot search the history for the blob {blob}");
             CommandError::usage("unknown-blob", what, "give the id of a blob that the repository has")
         })?;
@@ -218,9 +210,9 @@ fn tips(entries: &[EntryRecord]) -> Vec<String> {
     tips.into_iter().collect()
 }
 
-fn tree_has(ledger: &Ledger, commit: Oid, blob: &str) -> Result<bool, CommandError> {
+fn tree_has(git_dir: &Path, commit: Oid, blob: &str) -> Result<bool, CommandError> {
     let args = ["ls-tree", "-r", "-z", "--full-tree", &commit.to_string()];
-    let listed = git::ask(&ledger.home.git_dir, &args)?;
+    let listed = git::ask(git_dir, &args)?;
     // A tree that cannot be read counts as holding it.
     Ok(listed.is_none_or(|text| {
         text.split('\0')

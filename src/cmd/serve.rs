@@ -8,6 +8,7 @@
 pub mod bench;
 mod custody;
 mod desk;
+mod leaks;
 mod otlp;
 
 use super::error::{CommandError, Outcome};

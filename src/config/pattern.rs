@@ -62,6 +62,17 @@ impl Pattern {
     pub fn matches(&self, name: &RefName) -> bool {
         glob::matches(self.0.as_bytes(), name.as_str().as_bytes(), false)
     }
+
+    /// A tag that it matches; `None`: it matches none, or none was found.
+    pub fn a_tag(&self) -> Option<RefName> {
+        let stars = self.0.replace("**", "*");
+        let filled = |first: &str| stars.replacen('*', first, 1).replace('*', "0");
+        let found = ["0", "tags", "tags/0"].map(|first| filled(first).parse::<RefName>());
+        found
+            .into_iter()
+            .flatten()
+            .find(|name| name.is_tag() && self.matches(name))
+    }
 }
 
 impl fmt::Display for Pattern {
@@ -92,6 +103,22 @@ mod tests {
         assert!(matches("refs/**/stable/*", "refs/heads/a/b/stable/x"));
         assert!(!matches("refs/**/stable/*", "refs/heads/a/b/stable/x/y"));
         assert!(matches("refs/*/*-lts", "refs/heads/1-lts"));
+    }
+
+    #[test]
+    fn a_tag_is_found_for_a_pattern_that_matches_tags() {
+        let tag = |pattern: &str| Pattern::parse(pattern).unwrap().a_tag().map(|name| name.to_string());
+        for (pattern, name) in [
+            ("refs/tags/v*", "refs/tags/v0"),
+            ("refs/tags/v1.0", "refs/tags/v1.0"),
+            ("refs/tags/**/v*", "refs/tags/0/v0"),
+            ("refs/**", "refs/tags/0"),
+            ("refs/*/v*", "refs/tags/v0"),
+        ] {
+            assert_eq!(tag(pattern).as_deref(), Some(name), "{pattern}");
+        }
+        assert_eq!(tag("refs/heads/**"), None);
+        assert_eq!(tag("refs/heads/main"), None);
     }
 
     #[test]

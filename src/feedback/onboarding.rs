@@ -24,6 +24,8 @@ pub struct FirstReport {
     pub missing: Vec<String>,
     /// Branches that the policy protects, with what the forge does not enforce; `None`: it does not tell us.
     pub branches: Vec<(RefName, Option<Vec<Drift>>)>,
+    /// Patterns of tags that the policy protects, as branches.
+    pub tags: Vec<(String, Option<Vec<Drift>>)>,
     /// The default branch, if the policy does not protect it.
     pub unprotected_default: Option<RefName>,
     /// Open changes: number, and the codes that would refuse it with how often, or why it was not judged.
@@ -46,11 +48,12 @@ pub fn denying(findings: &[Finding]) -> Codes {
 impl FirstReport {
     /// Whether there is nothing to do.
     pub fn is_clean(&self) -> bool {
-        let guarded = |(_, drift): &(RefName, Option<Vec<Drift>>)| drift.as_ref().is_some_and(Vec::is_empty);
+        let guarded = |drift: &Option<Vec<Drift>>| drift.as_ref().is_some_and(Vec::is_empty);
         let clean = |(_, judged): &(u64, Result<Codes, String>)| judged.as_ref().is_ok_and(Codes::is_empty);
         self.missing.is_empty()
             && self.unprotected_default.is_none()
-            && self.branches.iter().all(guarded)
+            && self.branches.iter().all(|(_, drift)| guarded(drift))
+            && self.tags.iter().all(|(_, drift)| guarded(drift))
             && self.changes.iter().all(clean)
             && self.history.as_ref().is_none_or(|(_, _, codes)| codes.is_empty())
     }
@@ -85,31 +88,12 @@ impl FirstReport {
                 code(name.as_str())
             );
         }
-        let bare = self
-            .branches
-            .iter()
-            .filter(|(_, drift)| drift.as_ref().is_none_or(|drift| !drift.is_empty()));
-        let lines: Vec<String> = bare
-            .map(|(name, drift)| match drift {
-                None => format!("{}: the forge does not tell us what it enforces", code(name.short())),
-                Some(drift) => {
-                    let what: Vec<&str> = drift.iter().map(|one| one.code()).collect();
-                    format!("{}: {}", code(name.short()), what.join(", "))
-                }
-            })
-            .collect();
-        if lines.is_empty() {
-            let _ = writeln!(
-                text,
-                "**Branches:** the forge enforces what the policy wants on {}.\n",
-                count(self.branches.len(), "branch")
-            );
-            return;
+        let branches = self.branches.iter().map(|(name, drift)| (name.short(), drift));
+        guarded(text, "Branches", branches);
+        if !self.tags.is_empty() {
+            let tags = self.tags.iter().map(|(pattern, drift)| (pattern.as_str(), drift));
+            guarded(text, "Tags", tags);
         }
-        text.push_str(
-            "**Branches that the forge does not guard as the policy wants** (mended by `lychgate forge apply`):\n\n",
-        );
-        list(text, lines.into_iter());
     }
 
     fn changes(&self, text: &mut String) {
@@ -154,6 +138,34 @@ impl FirstReport {
             code(name.short())
         );
     }
+}
+
+/// Which of some branches or tags the forge guards, and which not.
+fn guarded<'a>(text: &mut String, what: &str, all: impl ExactSizeIterator<Item = (&'a str, &'a Option<Vec<Drift>>)>) {
+    let number = all.len();
+    let lines = all.filter_map(|(name, drift)| match drift {
+        None => Some(format!("{}: the forge does not tell us what it enforces", code(name))),
+        Some(drift) if drift.is_empty() => None,
+        Some(drift) => {
+            let codes: Vec<&str> = drift.iter().map(|one| one.code()).collect();
+            Some(format!("{}: {}", code(name), codes.join(", ")))
+        }
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        let told = match number {
+            0 => "the policy protects none that there is.".to_owned(),
+            1 => "the forge guards the one that the policy protects.".to_owned(),
+            _ => format!("the forge guards all {number} that the policy protects."),
+        };
+        let _ = writeln!(text, "**{what}:** {told}\n");
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "**{what} that the forge does not guard as the policy wants** (mended by `lychgate forge apply`):\n"
+    );
+    list(text, lines.into_iter());
 }
 
 fn told(codes: &Codes) -> String {

@@ -3,10 +3,11 @@
 //! In scope: plain data, what our policy wants of a forge, and where the two differ. Pure. Out of scope:
 //! reading and changing it (`forges`), what follows from it (`decision`, `pipeline::drift`).
 
-use crate::push::Oid;
+use crate::push::{Oid, RefName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
-/// What a forge enforces on one branch, all of its mechanisms together. What somebody is exempt from, as far as
+/// What a forge enforces on one branch or tag, all of its mechanisms together. What somebody is exempt from, as far as
 /// the forge tells, is not enforced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,6 +16,12 @@ pub struct Protection {
     pub deletion_blocked: bool,
     /// Nobody may make it lose history.
     pub force_push_blocked: bool,
+    /// Nobody may move it at all; told of tags.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub move_blocked: bool,
+    /// Nobody may make it; told of tags.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub creation_blocked: bool,
     /// It moves only by changes.
     pub changes_only: bool,
     /// Approvals that a change needs, by others than its author.
@@ -117,14 +124,47 @@ impl Landing {
 }
 
 /// What our policy wants a forge to enforce on a ref.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// No rule lets it be deleted.
     pub deletion_blocked: bool,
     /// No rule lets it lose history.
     pub force_push_blocked: bool,
-    /// Approvals that a change needs.
+    /// No rule lets it be moved; of tags.
+    pub move_blocked: bool,
+    /// No rule lets it be made; of tags.
+    pub creation_blocked: bool,
+    /// It moves only if our check has passed; of branches.
+    pub checked: bool,
+    /// Approvals that a change needs; of branches.
     pub approvals: u32,
+}
+
+/// The tags that one rule of the policy protects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardedTags {
+    /// The rule's pattern: a full ref name where `*` is any text without `/`, and `**` any text.
+    pub pattern: String,
+    /// What the rule wants on each of them.
+    pub wanted: Wanted,
+    /// Those that there are, and one that there may be: to guard only the former leaves the next one unguarded.
+    pub names: Vec<RefName>,
+}
+
+impl GuardedTags {
+    /// The pattern of the tags' own names; `None`: it is not told from the pattern which tags it means.
+    pub fn short(&self) -> Option<&str> {
+        match self.pattern.as_str() {
+            "refs/**" => Some("**"),
+            other => other.strip_prefix("refs/tags/"),
+        }
+    }
+
+    /// Where less is enforced on any of them than is wanted; `actual` in the order of the names.
+    pub fn drift(&self, actual: &[Protection]) -> Vec<Drift> {
+        let all: BTreeSet<Drift> = actual.iter().flat_map(|one| drift(self.wanted, one)).collect();
+        all.into_iter().collect()
+    }
 }
 
 /// One way in which a forge enforces less than our policy wants.
@@ -135,6 +175,10 @@ pub enum Drift {
     DeletionAllowed,
     /// The forge lets it lose history.
     ForcePushAllowed,
+    /// The forge lets a tag be moved.
+    MoveAllowed,
+    /// The forge lets a tag be made.
+    CreationAllowed,
     /// The forge merges without our check.
     CheckNotRequired,
     /// The forge asks for fewer approvals.
@@ -149,6 +193,8 @@ impl Drift {
         match self {
             Self::DeletionAllowed => "deletion-allowed",
             Self::ForcePushAllowed => "force-push-allowed",
+            Self::MoveAllowed => "move-allowed",
+            Self::CreationAllowed => "creation-allowed",
             Self::CheckNotRequired => "check-not-required",
             Self::TooFewApprovals => "too-few-approvals",
             Self::StaleApprovals => "stale-approvals",
@@ -158,8 +204,10 @@ impl Drift {
     /// What it means, for people.
     pub fn what(self) -> &'static str {
         match self {
-            Self::DeletionAllowed => "the forge lets the branch be deleted",
-            Self::ForcePushAllowed => "the forge lets the branch lose history",
+            Self::DeletionAllowed => "the forge lets it be deleted",
+            Self::ForcePushAllowed => "the forge lets it lose history",
+            Self::MoveAllowed => "the forge lets the tag be moved to another commit",
+            Self::CreationAllowed => "the forge lets such a tag be made",
             Self::CheckNotRequired => {
                 "the forge lets changes in without the check lychgate, or lets somebody pass it over"
             }
@@ -180,7 +228,12 @@ pub fn drift(wanted: Wanted, actual: &Protection) -> Vec<Drift> {
             wanted.force_push_blocked && !actual.force_push_blocked,
             Drift::ForcePushAllowed,
         ),
-        (!actual.requires_us(), Drift::CheckNotRequired),
+        (wanted.move_blocked && !actual.move_blocked, Drift::MoveAllowed),
+        (
+            wanted.creation_blocked && !actual.creation_blocked,
+            Drift::CreationAllowed,
+        ),
+        (wanted.checked && !actual.requires_us(), Drift::CheckNotRequired),
         (actual.approvals < wanted.approvals, Drift::TooFewApprovals),
         (wanted.approvals > 0 && !actual.stale_dismissed, Drift::StaleApprovals),
     ];
@@ -204,7 +257,9 @@ mod tests {
         let wanted = Wanted {
             deletion_blocked: true,
             force_push_blocked: true,
+            checked: true,
             approvals: 1,
+            ..Wanted::default()
         };
         let all = [
             Drift::DeletionAllowed,
@@ -225,6 +280,7 @@ mod tests {
             approvals: 2,
             stale_dismissed: true,
             checks: vec![ours],
+            ..Protection::default()
         };
         assert!(drift(wanted, &more).is_empty());
         let foreign = RequiredCheck {
@@ -236,6 +292,45 @@ mod tests {
             ..more
         };
         assert_eq!(drift(wanted, &imitated), [Drift::CheckNotRequired]);
+    }
+
+    #[test]
+    fn tags_drift_if_any_of_them_does() {
+        let closed = Protection {
+            deletion_blocked: true,
+            force_push_blocked: true,
+            move_blocked: true,
+            creation_blocked: true,
+            ..Protection::default()
+        };
+        let movable = Protection {
+            move_blocked: false,
+            ..closed.clone()
+        };
+        let tags = GuardedTags {
+            pattern: "refs/tags/v*".into(),
+            wanted: Wanted {
+                deletion_blocked: true,
+                move_blocked: true,
+                creation_blocked: true,
+                ..Wanted::default()
+            },
+            names: Vec::new(),
+        };
+        assert!(
+            tags.drift(&[closed.clone(), closed.clone()]).is_empty(),
+            "no check, no approvals"
+        );
+        assert_eq!(tags.drift(&[closed, movable]), [Drift::MoveAllowed]);
+        let all = [Drift::DeletionAllowed, Drift::MoveAllowed, Drift::CreationAllowed];
+        assert_eq!(tags.drift(&[Protection::default()]), all);
+    }
+
+    #[test]
+    fn what_was_recorded_of_a_branch_keeps_its_bytes() {
+        let text = r#"{"deletionBlocked":true,"forcePushBlocked":true,"changesOnly":false,"approvals":0,"staleDismissed":false,"checks":[]}"#;
+        let read: Protection = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! In scope: handing each call on. Out of scope: all else.
 
 use super::{Forgejo, GitHub, Gitlab};
-use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeRepo, Permission};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
+use crate::forge::{Change, Display, ForgeRepo, Leak, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 
@@ -48,6 +48,9 @@ hand_on! {
     protection(repo: &ForgeRepo, name: &RefName) -> Protection;
     landing(repo: &ForgeRepo, name: &RefName, steps: &[Oid]) -> Landing;
     protect(repo: &ForgeRepo, name: &RefName, wanted: Wanted, dry_run: bool) -> Vec<String>;
+    tag_protection(repo: &ForgeRepo, names: &[RefName]) -> Vec<Protection>;
+    protect_tags(repo: &ForgeRepo, tags: &GuardedTags, dry_run: bool) -> Vec<String>;
     missing(repo: &ForgeRepo) -> Vec<String>;
+    leak(repo: &ForgeRepo, alert: u64) -> Option<Leak>;
     upload(repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> bool;
 }

@@ -7,13 +7,14 @@
 //! API: `https://HOST/api/swagger` of each server.
 
 mod guard;
+mod tags;
 
 use super::account::{Account, Thread, Written};
 use super::board;
 use super::client::{Call, Credential, Manner, Session};
 use super::fault::refused;
 use super::{path, text};
-use crate::forge::guard::{Landing, Protection, Wanted};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
 use crate::forge::{self, Annotation, Change, CheckState, Display, ForgeRepo};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
@@ -327,6 +328,19 @@ impl Forge for Forgejo {
         dry_run: bool,
     ) -> Result<Vec<String>, ForgeError> {
         guard::protect(&self.account, repo, name, wanted, dry_run).await
+    }
+
+    async fn tag_protection(&self, repo: &ForgeRepo, names: &[RefName]) -> Result<Vec<Protection>, ForgeError> {
+        tags::protection(&self.account, repo, names).await
+    }
+
+    async fn protect_tags(
+        &self,
+        repo: &ForgeRepo,
+        tags: &GuardedTags,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        tags::protect(&self.account, repo, tags, dry_run).await
     }
 
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {

@@ -10,7 +10,10 @@ mod checks;
 mod comments;
 mod deliveries;
 mod guard;
+mod leaks;
+mod needs;
 mod session;
+mod tags;
 mod wire;
 
 use super::board;
@@ -18,8 +21,8 @@ use super::client::{Client, Manner, Session};
 use super::fault::{self, refused};
 use super::lane::Lane;
 use super::{path, text};
-use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeRepo, Permission};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
+use crate::forge::{Change, Display, ForgeRepo, Leak, Permission};
 use crate::port::{FetchSource, Forge, ForgeError, OpenChange};
 use crate::push::{Oid, RefName, Timestamp};
 use comments::Thread;
@@ -326,9 +329,32 @@ impl Forge for GitHub {
         }
     }
 
+    async fn tag_protection(&self, repo: &ForgeRepo, names: &[RefName]) -> Result<Vec<Protection>, ForgeError> {
+        tags::protection(&self.session(repo).await?, repo, names).await
+    }
+
+    /// As [`Forge::protect`]: as the administrator.
+    async fn protect_tags(
+        &self,
+        repo: &ForgeRepo,
+        tags: &GuardedTags,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        let session = self.session(repo).await?;
+        let actual = tags::protection(&session, repo, &tags.names).await?;
+        match &self.admin {
+            Some(token) => tags::protect(&AsAdmin { hub: self, token }, repo, tags, &actual, dry_run).await,
+            None => tags::protect(&session, repo, tags, &actual, dry_run).await,
+        }
+    }
+
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {
         let installation = self.session(repo).await?.installation.id;
-        guard::missing(&self.as_app(), installation).await
+        needs::missing(&self.as_app(), installation).await
+    }
+
+    async fn leak(&self, repo: &ForgeRepo, alert: u64) -> Result<Option<Leak>, ForgeError> {
+        leaks::leak(&self.session(repo).await?, repo, alert).await
     }
 
     async fn upload(&self, repo: &ForgeRepo, name: &str, head: Oid, sarif: &str) -> Result<bool, ForgeError> {

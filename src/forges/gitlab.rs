@@ -8,13 +8,14 @@
 //! API: <https://docs.gitlab.com/api/rest/>
 
 mod guard;
+mod tags;
 
 use super::account::{Account, Thread};
 use super::board;
 use super::client::{Call, Credential, Manner, Session};
 use super::fault::{self, later, refused};
 use super::{path, text};
-use crate::forge::guard::{Landing, Protection, Wanted};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
 use crate::forge::{Change, CheckState, Display, ForgeRepo, Permission};
 use crate::port::{FetchSource, Forge, ForgeError};
 use crate::push::{Oid, RefName, Timestamp};
@@ -339,6 +340,19 @@ impl Forge for Gitlab {
         dry_run: bool,
     ) -> Result<Vec<String>, ForgeError> {
         guard::protect(&self.account, repo, name, wanted, dry_run).await
+    }
+
+    async fn tag_protection(&self, repo: &ForgeRepo, names: &[RefName]) -> Result<Vec<Protection>, ForgeError> {
+        tags::protection(&self.account, repo, names).await
+    }
+
+    async fn protect_tags(
+        &self,
+        repo: &ForgeRepo,
+        tags: &GuardedTags,
+        dry_run: bool,
+    ) -> Result<Vec<String>, ForgeError> {
+        tags::protect(&self.account, repo, tags, dry_run).await
     }
 
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {

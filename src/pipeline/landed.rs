@@ -10,6 +10,7 @@
 
 use super::change::Judged;
 use super::lane::{Again, Answer, Bot, Evaluator, Stamp, Unable, refused};
+use super::leak::Suspended;
 use super::metrics::Count;
 use super::survey::Survey;
 use crate::config::Bounds;
@@ -21,6 +22,7 @@ use crate::forge::{Change, Display, ForgeEvent, ForgeRepo};
 use crate::port::{FetchSource, Forge, Inspected, Introduced, Object, ObjectVisitor, Outage, Queue, Repository};
 use crate::push::{Oid, RefName, RefUpdate, Timestamp};
 use crate::worker::drift::Watch;
+use std::collections::BTreeMap;
 
 /// Seconds in which a ref that stands elsewhere than ours is put into the inbox once.
 const ONCE_IN: i64 = 3600;
@@ -58,7 +60,9 @@ pub struct Standing {
     pub there: Option<Oid>,
     /// Where the gate's own stands.
     pub here: Option<Oid>,
-    /// What the forge must enforce, for branches.
+    /// The commit at which something about it is shown: of a tag, the one that it leads to.
+    pub shown_at: Option<Oid>,
+    /// What the forge must enforce, if it is a branch or a tag.
     pub wanted: Option<Wanted>,
     /// Whether a lapse of the forge's protection is open.
     pub lapsed: bool,
@@ -71,6 +75,8 @@ pub struct Entered {
     pub entry: Option<(String, u8)>,
     /// All findings.
     pub findings: Vec<Finding>,
+    /// The commit that the ref leads to, or led to if it is gone.
+    pub commit: Option<Oid>,
     /// Commits judged.
     pub commits: usize,
     /// Whether it was refused only since something of ours failed.
@@ -145,6 +151,16 @@ pub trait Keeper: Send + Sync + 'static {
         source: FetchSource,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Standing>, Unable>> + Send;
+
+    /// Suspends the entries that hold a blob, since the forge says that a secret in it is in use; once, however often
+    /// it is called. `None`: none holds it.
+    fn leaked(
+        &self,
+        repo: &ForgeRepo,
+        blob: Oid,
+        alert: u64,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Suspended>, Unable>> + Send;
 
     /// Records that the forge's protection of a ref lapsed or was restored, once.
     fn watch(
@@ -268,7 +284,19 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             ..Landing::default()
         };
         let name = &arrival.update.name;
-        if !name.is_branch() || arrival.update.new.is_zero() {
+        if arrival.update.new.is_zero() {
+            return Ok(unknown());
+        }
+        if name.is_tag() {
+            // No change brings a tag.
+            let protection = self.tag_protection(repo, std::slice::from_ref(name)).await?;
+            let protection = protection.into_values().next().unwrap_or_default();
+            return Ok(Landing {
+                protection,
+                ..unknown()
+            });
+        }
+        if !name.is_branch() {
             return Ok(unknown());
         }
         let asked = self.call(&repo.forge, |forge| forge.landing(repo, name, &arrival.steps));
@@ -299,7 +327,8 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             });
             return Err(Again { after: None, why });
         }
-        let head = if update.new.is_zero() { update.old } else { update.new };
+        let named = if update.new.is_zero() { update.old } else { update.new };
+        let head = entered.commit.unwrap_or(named);
         let count = if entered.entry.is_some() {
             Count::Entered
         } else {
@@ -342,14 +371,58 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             return Ok(Vec::new());
         };
         let standings = self.evaluator.standings(repo, source, (self.clock)()).await;
+        let standings = standings.map_err(Again::from)?;
+        let guarded = |it: &&Standing| it.name.is_tag() && it.wanted.is_some() && it.there.is_some();
+        let tags: Vec<RefName> = standings.iter().filter(guarded).map(|it| it.name.clone()).collect();
+        let mut tags = self.tag_protection(repo, &tags).await?;
         let mut displays = Vec::new();
-        for standing in standings.map_err(Again::from)? {
+        for standing in standings {
             if standing.there != standing.here {
                 self.ask_for(repo, &standing, &stamp).await?;
             }
-            displays.extend(self.guard(repo, &standing, &stamp, act).await?);
+            let protection = match standing.name.is_tag() {
+                true => tags.remove(&standing.name),
+                false => self.protection(repo, &standing).await?,
+            };
+            if let Some(protection) = protection {
+                displays.extend(self.guard(repo, &standing, &protection, &stamp, act).await?);
+            }
         }
         Ok(displays)
+    }
+
+    /// What the forge enforces on these tags; of none of them, where it does not tell.
+    async fn tag_protection(
+        &self,
+        repo: &ForgeRepo,
+        names: &[RefName],
+    ) -> Result<BTreeMap<RefName, Protection>, Again> {
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let asked = self.call(&repo.forge, |forge| forge.tag_protection(repo, names));
+        let told = self.told(repo, asked.await?).unwrap_or_default();
+        Ok(names.iter().cloned().zip(told).collect())
+    }
+
+    /// What the forge enforces on a branch that is to be guarded; `None` where it does not tell.
+    async fn protection(&self, repo: &ForgeRepo, standing: &Standing) -> Result<Option<Protection>, Again> {
+        if standing.wanted.is_none() || standing.there.is_none() {
+            return Ok(None);
+        }
+        let asked = self.call(&repo.forge, |forge| forge.protection(repo, &standing.name));
+        Ok(self.told(repo, asked.await?))
+    }
+
+    fn told<T>(&self, repo: &ForgeRepo, answer: Answer<T>) -> Option<T> {
+        match answer {
+            Answer::Yes(told) => Some(told),
+            Answer::No(code, why) => {
+                let place = ("repository", repo.full_name.clone());
+                self.log("protection-unknown", &[place, ("why", format!("{code}: {why}"))]);
+                None
+            }
+        }
     }
 
     async fn ask_for(&self, repo: &ForgeRepo, standing: &Standing, stamp: &Stamp) -> Result<(), Again> {
@@ -373,22 +446,14 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         &self,
         repo: &ForgeRepo,
         standing: &Standing,
+        protection: &Protection,
         stamp: &Stamp,
         act: bool,
     ) -> Result<Option<Display>, Again> {
-        let (Some(wanted), Some(there)) = (standing.wanted, standing.there) else {
+        let (Some(wanted), Some(head)) = (standing.wanted, standing.shown_at) else {
             return Ok(None);
         };
-        let asked = self.call(&repo.forge, |forge| forge.protection(repo, &standing.name));
-        let protection = match asked.await? {
-            Answer::Yes(protection) => protection,
-            Answer::No(code, why) => {
-                let place = ("repository", repo.full_name.clone());
-                self.log("protection-unknown", &[place, ("why", format!("{code}: {why}"))]);
-                return Ok(None);
-            }
-        };
-        let drift = drift(wanted, &protection);
+        let drift = drift(wanted, protection);
         if !act {
             if drift.is_empty() == standing.lapsed {
                 let hour = (self.clock)().unix() / ONCE_IN;
@@ -402,7 +467,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
         }
         let watch = self
             .evaluator
-            .watch(repo, &standing.name, &protection, (self.clock)())
+            .watch(repo, &standing.name, protection, (self.clock)())
             .await;
         let watch = watch.map_err(Again::from)?;
         let (event, open) = match watch {
@@ -424,7 +489,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
             ("ref", standing.name.to_string()),
         ];
         self.log(what, &[&place[..], &[("drift", codes.join(", "))]].concat());
-        let change = tip(repo, &standing.name, there);
+        let change = tip(repo, &standing.name, head);
         let frame = Frame {
             change: &change,
             evaluation: "",

@@ -447,6 +447,7 @@ impl<Q: Queue + 'static, F: Forge + 'static, E: Evaluator> Bot<Q, F, E> {
                 };
                 self.pushed(repo, &told, by.as_deref()).await
             }
+            ForgeEvent::SecretAlerted { repo, alert } => self.alerted(repo, *alert).await,
             ForgeEvent::Installed { repo } => self.first_report(repo).await,
             ForgeEvent::ChangeClosed { .. } | ForgeEvent::Command { .. } | ForgeEvent::Ignored { .. } => Ok(Vec::new()),
         }

@@ -7,7 +7,7 @@ use super::lane::{Again, Answer, Bot, Evaluator, Unable, refused};
 use crate::feedback;
 use crate::feedback::change::Frame;
 use crate::feedback::onboarding::{FirstReport, denying};
-use crate::forge::guard::{Wanted, drift};
+use crate::forge::guard::{GuardedTags, Wanted, drift};
 use crate::forge::{Display, ForgeEvent, ForgeRepo};
 use crate::port::{FetchSource, Forge, ForgeError, Outage, Queue};
 use crate::push::{Oid, RefName, Timestamp};
@@ -17,11 +17,13 @@ const MOST_CHANGES: usize = 20;
 /// Commits of the default branch's own line that are judged.
 pub const HISTORY: usize = 50;
 
-/// The branches of a repository.
+/// What a forge must guard in a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Branches that the policy protects, where they stand, and what it wants of the forge.
     pub branches: Vec<(RefName, Oid, Wanted)>,
+    /// Tags that the policy protects, rule by rule.
+    pub tags: Vec<GuardedTags>,
     /// The branch that changes go to by default, and where it stands.
     pub default: Option<(RefName, Oid)>,
 }
@@ -79,6 +81,14 @@ pub async fn first_report<F: Forge, E: Evaluator>(
             Err(later) => return Err(later.into()),
         };
         report.branches.push((name.clone(), actual));
+    }
+    for tags in survey.tags {
+        let actual = match forge.tag_protection(repo, &tags.names).await {
+            Ok(actual) => Some(tags.drift(&actual)),
+            Err(ForgeError::Refused { .. }) => None,
+            Err(later) => return Err(later.into()),
+        };
+        report.tags.push((tags.pattern, actual));
     }
     let protected = |name: &RefName| survey.branches.iter().any(|(known, ..)| known == name);
     report.unprotected_default = survey

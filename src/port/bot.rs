@@ -5,8 +5,8 @@
 
 use super::Outage;
 use crate::config::Retention;
-use crate::forge::guard::{Landing, Protection, Wanted};
-use crate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
+use crate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
+use crate::forge::{Change, Display, ForgeEvent, ForgeRepo, Leak, Permission};
 use crate::push::{Oid, RefName, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -112,8 +112,29 @@ pub trait Forge: Send + Sync {
         dry_run: bool,
     ) -> impl Future<Output = Result<Vec<String>, ForgeError>> + Send;
 
+    /// What the forge enforces on each of these tags, in their order. `not-found` where it has no such API.
+    fn tag_protection(
+        &self,
+        repo: &ForgeRepo,
+        names: &[RefName],
+    ) -> impl Future<Output = Result<Vec<Protection>, ForgeError>> + Send;
+
+    /// As [`Forge::protect`], for the tags of one rule of the policy.
+    fn protect_tags(
+        &self,
+        repo: &ForgeRepo,
+        tags: &GuardedTags,
+        dry_run: bool,
+    ) -> impl Future<Output = Result<Vec<String>, ForgeError>> + Send;
+
     /// Permissions and events that we need and do not have, for people.
     fn missing(&self, repo: &ForgeRepo) -> impl Future<Output = Result<Vec<String>, ForgeError>> + Send;
+
+    /// What the forge says now of an alert about a secret; `None`: there is none of that number, or the forge has no
+    /// such alerts. Never asks for the secret itself.
+    fn leak(&self, _repo: &ForgeRepo, _alert: u64) -> impl Future<Output = Result<Option<Leak>, ForgeError>> + Send {
+        async { Ok(None) }
+    }
 
     /// Uploads findings as SARIF 2.1.0 about one commit of a ref; `false` where the forge takes none.
     fn upload(

@@ -19,6 +19,7 @@ pub(super) struct Payload {
     check_run: Option<Check>,
     check_suite: Option<Check>,
     requested_action: Option<RequestedAction>,
+    alert: Option<Alert>,
     #[serde(rename = "ref")]
     name: Option<String>,
     before: Option<String>,
@@ -83,6 +84,13 @@ struct Check {
     pull_requests: Option<Vec<PullRequest>>,
 }
 
+/// Of an alert about a secret; the kinds of alert that we ignore may have any form.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Alert {
+    number: Option<u64>,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RequestedAction {
@@ -100,6 +108,7 @@ pub(super) fn event(forge: &str, headers: Headers<'_>, body: &[u8]) -> Result<Fo
         "check_run" | "check_suite" => Ok(payload()?.recheck(forge).unwrap_or_else(|| ignored(&name))),
         "merge_group" => payload()?.queue(forge),
         "push" => Ok(payload()?.push(forge)?.unwrap_or_else(|| ignored(&name))),
+        "secret_scanning_alert" | "secret_scanning_alert_location" => payload()?.alerted(forge),
         "installation" | "installation_repositories" => Ok(ForgeEvent::SettingsChanged { repo: None }),
         "repository" | "repository_ruleset" | "branch_protection_rule" => Ok(ForgeEvent::SettingsChanged {
             repo: payload()?.repo(forge).ok(),
@@ -193,6 +202,15 @@ impl Payload {
             }),
             _ => None,
         }
+    }
+
+    /// Whatever happened to it: what counts is what the alert says when it is looked at.
+    fn alerted(&self, forge: &str) -> Result<ForgeEvent, Refused> {
+        let number = self.alert.as_ref().and_then(|alert| alert.number);
+        Ok(ForgeEvent::SecretAlerted {
+            repo: self.repo(forge)?,
+            alert: number.ok_or(Refused::Unreadable)?,
+        })
     }
 
     fn queue(&self, forge: &str) -> Result<ForgeEvent, Refused> {

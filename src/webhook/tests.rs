@@ -126,6 +126,18 @@ fn github_events_mean_what_they_should() {
             "{event:?}"
         );
     }
+    for (event, action) in [
+        ("secret_scanning_alert", "created"),
+        ("secret_scanning_alert", "validated"),
+        ("secret_scanning_alert_location", "created"),
+    ] {
+        let body = format!(r#"{{"action":"{action}",{REPO},"alert":{{"number":12,"secret_type":"x"}}}}"#);
+        let told = ForgeEvent::SecretAlerted {
+            repo: repo(),
+            alert: 12,
+        };
+        assert_eq!(github(event, &body), Ok(told), "{event}");
+    }
     let edited = comment("/lychgate waive x").replace("created", "edited");
     assert!(matches!(
         github("issue_comment", &edited),

@@ -9,6 +9,7 @@ mod edges;
 mod hub;
 mod kills;
 mod landed;
+mod leaks;
 mod mend;
 mod payloads;
 mod postgres;

@@ -134,22 +134,14 @@ fn what_kills_waits_longer_than_the_drain() {
 }
 
 #[test]
-fn the_app_may_do_and_hears_what_the_program_needs() {
+fn the_receiver_hears_what_the_app_is_sent() {
     let manifest: serde_json::Value = serde_json::from_str(&read("deploy/github-app.json")).unwrap();
-    let source = read("src/forges/github/guard.rs");
-    let needed = quoted(between(&source, "const PERMISSIONS", "];"));
-    for pair in needed.chunks(2) {
-        assert_eq!(manifest["default_permissions"][pair[0]], pair[1], "{}", pair[0]);
-    }
     let events: Vec<&str> = manifest["default_events"]
         .as_array()
         .unwrap()
         .iter()
         .map(|it| it.as_str().unwrap())
         .collect();
-    for event in quoted(between(&source, "const EVENTS", "];")) {
-        assert!(events.contains(&event), "{event}");
-    }
     // Nothing is asked for that the receiver would ignore.
     let receiver = read("src/webhook/github.rs");
     for event in &events {

@@ -636,6 +636,24 @@ fn who_may_not_move_the_ref_pushes_elsewhere() {
 }
 
 #[test]
+fn what_has_a_secret_in_its_name_is_pushed_under_another() {
+    let desk = Desk::new().with_signing();
+    let commit = desk.commit("a", "1");
+    for there in ["refs/heads/harmless", "refs/tags/harmless"] {
+        let held = name(&there.replace("harmless", "held"));
+        let named = remedy::secret_in_name(None, &held);
+        desk.follow(
+            &named
+                .iter()
+                .map(|line| line.replace("NEW-NAME", "harmless"))
+                .collect::<Vec<_>>(),
+        );
+        let told = desk.sh(&format!("git ls-remote origin '{there}' '{there}^{{}}'")).ok();
+        assert!(told.contains(&commit.to_string()), "{told}");
+    }
+}
+
+#[test]
 fn a_malicious_ref_name_does_nothing_when_pasted() {
     let desk = Desk::new();
     let base = desk.commit("a", "1");

@@ -8,7 +8,9 @@ mod github;
 mod gitlab;
 mod guard;
 pub(crate) mod judged;
+mod leaks;
 mod limits;
+mod tags;
 
 use crate::fake_forge::github::{APP, GitHubBrain, INSTALLATION, REPO, REPO_ID};
 use crate::fake_forge::{Brain, Fake, Reply, Trouble};

@@ -6,6 +6,7 @@ use crate::cmd::error::CommandError;
 use crate::cmd::process;
 use crate::config::{BotConfig, Policy, RepositoryConfig, WaiverPolicy};
 use crate::decision::hex;
+use crate::facts::no_waivers;
 use crate::finding::Cause;
 use crate::forge::{Change, ForgeKind, ForgeRepo};
 use crate::git::Gate;
@@ -52,16 +53,26 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// Whether the configuration has an entry for the repository.
+    pub fn knows(&self, repo: &ForgeRepo) -> bool {
+        self.0.repository(repo).is_some()
+    }
+}
+
 impl Evaluator for Bench {
     fn stamp(&self, repo: &ForgeRepo) -> Result<Option<Stamp>, Outage> {
-        let Some(config) = self.0.config.repository(repo) else {
+        let Some(config) = self.0.repository(repo) else {
             return Ok(None);
         };
         let (policy, _) = policy(config)?;
         // The mode is part of it, so that each head gets its verdict again once it is enforced.
         let mode = if config.report_only { " report" } else { "" };
         // A waiver that begins or ends makes old verdicts out of date, as another policy does.
-        let loosened = desk::in_effect(config, &policy.waivers, process::now());
+        let loosened = match custody::is_anothers(config, repo) {
+            true => String::new(),
+            false => desk::in_effect(config, &policy.waivers, process::now()),
+        };
         let text = format!("{} {}{loosened}{mode}", policy.digest, RuleSet::builtin().digest());
         Ok(Some(Stamp {
             all: hex(&Sha256::digest(text.as_bytes()))[..16].to_owned(),
@@ -89,7 +100,9 @@ impl Evaluator for Bench {
     }
 
     fn waivers(&self, repo: &ForgeRepo) -> Result<Option<(WaiverPolicy, String)>, Outage> {
-        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
+        // Who has the name of a repository that is gone has none of its waivers, and makes none.
+        let own = |it: &&RepositoryConfig| it.gate.is_some() && !custody::is_anothers(it, repo);
+        let Some(config) = self.0.repository(repo).filter(own) else {
             return Ok(None);
         };
         let (policy, _) = policy(config)?;
@@ -104,7 +117,8 @@ impl Evaluator for Bench {
         source: &str,
         now: Timestamp,
     ) -> Result<Done, Outage> {
-        let config = self.0.config.repository(repo).cloned().ok_or_else(|| gone(repo))?;
+        let config = self.0.repository(repo).cloned().ok_or_else(|| gone(repo))?;
+        custody::bind_to(&config, repo)?;
         let (order, via, source) = (order.clone(), via.to_owned(), source.to_owned());
         let work = tokio::task::spawn_blocking(move || {
             let given = desk::Given {
@@ -172,7 +186,6 @@ impl Tools {
 
     fn evaluate(&self, change: &Change, source: &FetchSource, now: Timestamp) -> Result<Judged, Unable> {
         let config = self
-            .config
             .repository(&change.repo)
             .ok_or_else(|| Unable::Outage(gone(&change.repo)))?;
         let fetched = self.fetch(change, source)?;
@@ -207,7 +220,7 @@ impl Tools {
     }
 
     pub(super) fn survey_of(&self, repo: &ForgeRepo, source: &FetchSource) -> Result<Survey, Outage> {
-        let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
+        let config = self.repository(repo).ok_or_else(|| gone(repo))?;
         let (policy, _) = policy(config)?;
         let tips = mirror::tips(repo, source)?;
         let wanted = |(name, oid): &(RefName, Oid)| Some((name.clone(), *oid, policy.wants_of_forge(name)?));
@@ -217,6 +230,7 @@ impl Tools {
             .and_then(|name| tips.refs.iter().find(|(known, _)| *known == name));
         Ok(Survey {
             branches: branches.filter_map(wanted).collect(),
+            tags: policy.tags_to_guard(tips.refs.iter().map(|(name, _)| name)),
             default: default.cloned(),
         })
     }
@@ -228,7 +242,7 @@ impl Tools {
         source: &FetchSource,
         now: Timestamp,
     ) -> Result<Judged, Outage> {
-        let config = self.config.repository(repo).ok_or_else(|| gone(repo))?;
+        let config = self.repository(repo).ok_or_else(|| gone(repo))?;
         let held = self.mirrors.branch(repo, source, name)?;
         let from = mirror::back(&held.git_dir, held.tip, HISTORY)?;
         let change = Change {
@@ -258,7 +272,10 @@ impl Tools {
         let keyring = FolderKeyring::open(&config.keyring);
         let path = self.config.mirrors.join("verdicts.db");
         let store = self.verdicts.get_or_try_init(|| SqliteStore::create(&path)).await?;
-        let waivers = desk::waivers(config, now).await;
+        let waivers = match custody::is_anothers(config, &change.repo) {
+            true => no_waivers(),
+            false => desk::waivers(config, now).await,
+        };
         let rules = RuleSet::builtin();
         let scanner = Scanner::new(rules, &key);
         let world = World {

@@ -23,6 +23,7 @@ use crate::mirror::{self, Followed};
 use crate::pipeline::change::Judged;
 use crate::pipeline::landed::{Arrival, Entered, Keeper, Own, Standing};
 use crate::pipeline::lane::Unable;
+use crate::pipeline::leak::Suspended;
 use crate::pipeline::survey::Survey;
 use crate::pipeline::{self, Waivers, World};
 use crate::port::{EntryRecord, FetchSource, Outage, Repository, Store};
@@ -42,7 +43,7 @@ const RECENT: u32 = 50;
 pub(super) struct Custody<'a> {
     config: &'a BotConfig,
     repository: &'a RepositoryConfig,
-    home: Home,
+    pub(super) home: Home,
 }
 
 fn home(repository: &RepositoryConfig) -> Result<Option<Home>, Outage> {
@@ -81,7 +82,7 @@ pub(super) fn whole(repository: &RepositoryConfig) -> Result<(), Outage> {
 /// Binds a gate to the one repository whose landings it records, the first time that it is used: a repository which
 /// was made anew under an old name is another one, and must not go on where that one ended.
 fn bind(home: &Home, repo: &ForgeRepo) -> Result<(), Outage> {
-    let (path, own) = (home.forge_repository(), format!("{} {}\n", repo.forge, repo.id));
+    let (path, own) = (home.forge_repository(), mark(repo));
     let unusable = |code, why: String, next: &str| Outage {
         code,
         what: format!("{} cannot be used for {}", home.git_dir.display(), repo.full_name),
@@ -103,6 +104,27 @@ fn bind(home: &Home, repo: &ForgeRepo) -> Result<(), Outage> {
     );
     let next = "make a gate of its own for the new repository; if both are the same one, delete";
     Err(unusable("gate-of-another-repository", why, next))
+}
+
+/// As [`bind`], for the gate that an entry names, if any.
+pub(super) fn bind_to(entry: &RepositoryConfig, repo: &ForgeRepo) -> Result<(), Outage> {
+    home(entry)?.map_or(Ok(()), |home| bind(&home, repo))
+}
+
+/// What a gate says of the repository that it is bound to.
+fn mark(repo: &ForgeRepo) -> String {
+    format!("{} {}\n", repo.forge, repo.id)
+}
+
+/// What the gate of an entry says of its repository; `None`: it has none, or was not used yet.
+fn marked(entry: &RepositoryConfig) -> Option<String> {
+    let home = Home::of(entry.gate.as_deref()?);
+    std::fs::read_to_string(home.forge_repository()).ok()
+}
+
+/// Whether the gate that an entry names is bound to another repository than this.
+pub(super) fn is_anothers(entry: &RepositoryConfig, repo: &ForgeRepo) -> bool {
+    marked(entry).is_some_and(|bound| bound != mark(repo))
 }
 
 /// Whole or not at all, and by the first who comes.
@@ -139,7 +161,7 @@ impl Keeper for Bench {
     }
 
     fn records(&self, repo: &ForgeRepo, name: &RefName) -> Result<bool, Outage> {
-        let Some(config) = self.0.config.repository(repo).filter(|it| it.gate.is_some()) else {
+        let Some(config) = self.0.repository(repo).filter(|it| it.gate.is_some()) else {
             return Ok(false);
         };
         Ok(policy(config)?.0.protects(name))
@@ -196,6 +218,20 @@ impl Keeper for Bench {
         .await
     }
 
+    async fn leaked(
+        &self,
+        repo: &ForgeRepo,
+        blob: Oid,
+        alert: u64,
+        now: Timestamp,
+    ) -> Result<Option<Suspended>, Unable> {
+        let told = repo.clone();
+        self.at_gate(repo.clone(), async move |gate| {
+            gate.leaked(&told, blob, alert, now).await
+        })
+        .await
+    }
+
     async fn watch(
         &self,
         repo: &ForgeRepo,
@@ -229,9 +265,21 @@ impl Bench {
 }
 
 impl Tools {
+    /// What a repository is judged by: by its number, by its name, by the gate that is bound to it, which a rename
+    /// leaves, or by its forge's `*`.
+    pub(super) fn repository(&self, repo: &ForgeRepo) -> Option<&RepositoryConfig> {
+        let found = self.config.repository(repo);
+        let itself = |it: &&RepositoryConfig| it.id.is_some() || it.name.as_deref() == Some(&repo.full_name);
+        found.filter(itself).or_else(|| {
+            let entries = self.config.repositories.iter().filter(|it| it.forge == repo.forge);
+            let mut renamed = entries.filter(|it| it.id.is_none() && marked(it).is_some_and(|it| it == mark(repo)));
+            renamed.next().or(found)
+        })
+    }
+
     /// The gate of a repository; `None`: it has none.
     pub(super) fn custody(&self, repo: &ForgeRepo) -> Result<Option<Custody<'_>>, Outage> {
-        let Some(repository) = self.config.repository(repo) else {
+        let Some(repository) = self.repository(repo) else {
             return Ok(None);
         };
         let Some(home) = home(repository)? else { return Ok(None) };
@@ -250,7 +298,7 @@ impl Custody<'_> {
     }
 
     /// The ledger, with what a crash left settled.
-    async fn store(&self, now: Timestamp) -> Result<SqliteStore, Outage> {
+    pub(super) async fn store(&self, now: Timestamp) -> Result<SqliteStore, Outage> {
         let store = open::store(&self.home).await?;
         settle::recover(&self.home, &store, &self.gate()?, now).await?;
         Ok(store)
@@ -331,12 +379,17 @@ impl Custody<'_> {
         let tips = mirror::tips(repo, source)?.refs;
         let there: BTreeMap<RefName, Oid> = tips.into_iter().filter(|(name, _)| policy.protects(name)).collect();
         let names: std::collections::BTreeSet<&RefName> = own.keys().chain(there.keys()).collect();
-        let mut standings = Vec::new();
+        let (gate, mut standings) = (self.gate()?, Vec::new());
         for name in names {
+            let (there, here) = (there.get(name).copied(), own.get(name).copied());
+            // A tag that is an object of its own is nothing that a forge shows anything at.
+            let named = here.filter(|_| name.is_tag());
+            let commit = named.map(|oid| gate.peel(oid)).transpose()?.flatten();
             standings.push(Standing {
-                there: there.get(name).copied(),
-                here: own.get(name).copied(),
-                wanted: policy.wants_of_forge(name).filter(|_| name.is_branch()),
+                there,
+                here,
+                shown_at: commit.or(there).or(here),
+                wanted: policy.wants_of_forge(name),
                 lapsed: matches!(lapses::standing(&store, name).await?, Watch::Open(_)),
                 name: name.clone(),
             });
@@ -360,7 +413,7 @@ impl Custody<'_> {
         now: Timestamp,
     ) -> Result<Watch, Outage> {
         let (policy, _) = self.policy()?;
-        let Some(wanted) = policy.wants_of_forge(name).filter(|_| name.is_branch()) else {
+        let Some(wanted) = policy.wants_of_forge(name) else {
             return Ok(Watch::Clear);
         };
         let (signer, gate) = (open::signer(&self.home)?, settle::gate(&self.home)?);
@@ -415,6 +468,8 @@ impl Custody<'_> {
         };
         let push = self.push(repo, update, &landing, now)?;
         let id = push.id.clone();
+        let named = if update.new.is_zero() { update.old } else { update.new };
+        let commit = own.peel(named)?;
         let mut facts = pipeline::facts(&world, push).await;
         facts.landing = Some(landing);
         let commits = facts.commits.len();
@@ -423,6 +478,7 @@ impl Custody<'_> {
             entry: None,
             outage: decision.outage,
             findings: decision.findings,
+            commit,
             commits,
             unsettled: None,
         };
@@ -450,6 +506,7 @@ impl Custody<'_> {
             entry,
             outage: false,
             findings: received.decision.findings,
+            commit,
             commits,
             unsettled: unsettled.map(|error| one_line(&error)),
         })

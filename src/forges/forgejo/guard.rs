@@ -1,6 +1,6 @@
 //! What Forgejo or Gitea enforces on a branch, how commits came there, and making it enforce more.
 //!
-//! In scope: branch protection, merged pull requests with reviews and statuses. Out of scope: tags.
+//! In scope: branch protection, merged pull requests with reviews and statuses. Out of scope: tags (`tags`).
 
 use super::{PAGE, Side, Status, User};
 use crate::forge::ForgeRepo;
@@ -130,6 +130,7 @@ fn enforced(rule: &Rule) -> Protection {
                 name: name.clone(),
             })
             .collect(),
+        ..Protection::default()
     }
 }
 

@@ -6,9 +6,9 @@
 //! <https://docs.github.com/en/rest/repos/rules>, <https://docs.github.com/en/rest/branches/branch-protection>
 
 use super::GitHub;
-use super::session::{AsApp, AsInstallation};
+use super::session::AsInstallation;
 use super::wire::{
-    CheckRuns, Classic, CombinedStatus, Installed, LandedPull, Merged, Review, Rule, RuleSuite, Ruleset, StatusChecks,
+    CheckRuns, Classic, CombinedStatus, LandedPull, Merged, Review, Rule, RuleSuite, Ruleset, StatusChecks,
 };
 use crate::forge::guard::{LandedChange, Landing, Protection, RequiredCheck, Wanted, drift};
 use crate::forge::{ForgeRepo, Permission};
@@ -28,29 +28,6 @@ use std::io::Write;
 
 /// Most bytes of a SARIF file that GitHub takes, compressed.
 const MOST_SARIF: usize = 10 << 20;
-
-/// What the App needs, as `deploy/github-app.json` asks for it.
-const PERMISSIONS: [(&str, &str); 8] = [
-    ("administration", "read"),
-    ("checks", "write"),
-    ("contents", "read"),
-    // For the event issue_comment alone, which brings the commands: no call needs it.
-    ("issues", "read"),
-    ("merge_queues", "read"),
-    ("metadata", "read"),
-    ("pull_requests", "write"),
-    ("statuses", "write"),
-];
-const EVENTS: [&str; 8] = [
-    "branch_protection_rule",
-    "check_run",
-    "issue_comment",
-    "merge_group",
-    "pull_request",
-    "push",
-    "repository",
-    "repository_ruleset",
-];
 
 /// Rulesets and classic protection together.
 pub(super) async fn protection(
@@ -281,18 +258,32 @@ pub(super) async fn protect(
     if drift(wanted, actual).is_empty() {
         return Ok(Vec::new());
     }
-    let (at, title) = (path::repo(repo)?, format!("lychgate: {name}"));
+    let about = (name.as_str(), "branch");
+    let include = json!([name.as_str()]);
+    set_ruleset(session, repo, about, include, rules(app, wanted), dry_run).await
+}
+
+/// Makes our own ruleset about this pattern and target (`branch`, `tag`) so; gives the call.
+pub(super) async fn set_ruleset(
+    session: &impl Session,
+    repo: &ForgeRepo,
+    (pattern, target): (&str, &str),
+    include: Value,
+    rules: Value,
+    dry_run: bool,
+) -> Result<Vec<String>, ForgeError> {
+    let (at, title) = (path::repo(repo)?, format!("lychgate: {pattern}"));
     let all: Vec<Ruleset> = session
         .list(&format!("/repos/{at}/rulesets?includes_parents=false&per_page=100"))
         .await?;
     let ours = all.into_iter().find(|ruleset| ruleset.name == title);
     let body = json!({
         "name": title,
-        "target": "branch",
+        "target": target,
         "enforcement": "active",
         "bypass_actors": [],
-        "conditions": { "ref_name": { "include": [name.as_str()], "exclude": [] } },
-        "rules": rules(app, wanted),
+        "conditions": { "ref_name": { "include": include, "exclude": [] } },
+        "rules": rules,
     });
     let call = match ours {
         None => Call::write(Method::POST, format!("/repos/{at}/rulesets"), body),
@@ -305,7 +296,7 @@ pub(super) async fn protect(
     Ok(vec![told])
 }
 
-fn rules(app: u64, wanted: Wanted) -> Vec<Value> {
+fn rules(app: u64, wanted: Wanted) -> Value {
     let checks = json!({ "type": "required_status_checks", "parameters": {
         "strict_required_status_checks_policy": false,
         "required_status_checks": [{ "context": NAME, "integration_id": app }],
@@ -320,30 +311,13 @@ fn rules(app: u64, wanted: Wanted) -> Vec<Value> {
     let all = [
         (wanted.deletion_blocked, json!({ "type": "deletion" })),
         (wanted.force_push_blocked, json!({ "type": "non_fast_forward" })),
-        (true, checks),
+        (wanted.checked, checks),
         (wanted.approvals > 0, reviews),
     ];
     all.into_iter()
         .filter(|(wanted, _)| *wanted)
         .map(|(_, rule)| rule)
         .collect()
-}
-
-/// What the installation lacks of what we need.
-pub(super) async fn missing(app: &AsApp<'_>, installation: u64) -> Result<Vec<String>, ForgeError> {
-    let installed: Installed = app.get(&format!("/app/installations/{installation}")).await?;
-    let has = |name: &str, wanted: &str| {
-        let given = installed.permissions.get(name).map(String::as_str);
-        given == Some(wanted) || given == Some("write") || given == Some("admin")
-    };
-    let permissions = PERMISSIONS.iter().filter(|(name, wanted)| !has(name, wanted));
-    let permissions = permissions.map(|(name, wanted)| format!("permission {name}: {wanted}"));
-    let events = EVENTS
-        .iter()
-        .filter(|event| !installed.events.iter().any(|has| has == *event));
-    Ok(permissions
-        .chain(events.map(|event| format!("event {event}")))
-        .collect())
 }
 
 /// Uploads to code scanning; `false` where the repository has none, or the App may not.
@@ -406,99 +380,5 @@ mod tests {
             review("good", "COMMENTED", 'b'),
         ];
         assert_eq!(approvers(&reviews, "author", head), ["good"]);
-    }
-
-    /// What each of our calls needs; `app`: the App's own key, `administrator`: the token of `forge apply`.
-    /// <https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps>
-    const CALLS: &str = "\
-get /app/installations app
-post /app/installations/{installation_id}/access_tokens app
-get /app/hook/deliveries app
-post /app/hook/deliveries/{delivery_id}/attempts app
-get /app/installations/{installation_id} app
-get REPO/installation app
-get /installation/repositories metadata read
-get REPO metadata read
-get REPO/collaborators/{username}/permission metadata read
-get REPO/rules/branches/{branch} metadata read
-get REPO/rulesets metadata read
-get REPO/branches/{branch} contents read
-get REPO/branches/{branch}/protection administration read
-get REPO/rulesets/rule-suites administration read
-post REPO/rulesets administrator
-put REPO/rulesets/{ruleset_id} administrator
-post REPO/check-runs checks write
-patch REPO/check-runs/{check_run_id} checks write
-get REPO/commits/{ref}/check-runs checks read
-get REPO/commits/{ref}/statuses statuses read
-get REPO/commits/{ref}/status statuses read
-post REPO/statuses/{sha} statuses write
-get REPO/pulls pull_requests read
-get REPO/pulls/{pull_number} pull_requests read
-get REPO/pulls/{pull_number}/reviews pull_requests read
-get REPO/commits/{commit_sha}/pulls pull_requests read
-get REPO/issues/{issue_number}/comments pull_requests read
-post REPO/issues/{issue_number}/comments pull_requests write
-patch REPO/issues/comments/{comment_id} pull_requests write
-delete REPO/issues/comments/{comment_id} pull_requests write
-post REPO/code-scanning/sarifs security_events write";
-    /// What it takes to be sent an event. <https://docs.github.com/en/webhooks/webhook-events-and-payloads>
-    const SENT: [(&str, &str); 10] = [
-        ("branch_protection_rule", "administration"),
-        ("check_run", "checks"),
-        ("check_suite", "checks"),
-        ("issue_comment", "issues"),
-        ("merge_group", "merge_queues"),
-        ("pull_request", "pull_requests"),
-        ("pull_request_review", "pull_requests"),
-        ("push", "contents"),
-        ("repository", "metadata"),
-        ("repository_ruleset", "metadata"),
-    ];
-
-    /// The calls that the judge of the specification knows; it refuses all others.
-    fn judged() -> Vec<String> {
-        let script = include_str!("../../../tests/fixtures/prune_specs.js");
-        let (_, list) = script.split_once("const GITHUB = [\n").unwrap();
-        let (list, _) = list.split_once("\n];").unwrap();
-        let call = |line: &str| {
-            let parts: Vec<&str> = line.trim().trim_matches(['[', ']', ',']).split(", ").collect();
-            let path = parts[1].trim_matches(['`', '"']).replace("${REPO}", "REPO");
-            format!("{} {path}", parts[0].trim_matches('"'))
-        };
-        list.lines().map(call).collect()
-    }
-
-    #[test]
-    fn the_manifest_asks_for_what_our_calls_and_events_need_and_for_no_more() {
-        let manifest: Value = serde_json::from_str(include_str!("../../../deploy/github-app.json")).unwrap();
-        let mut needed: BTreeMap<&str, &str> = BTreeMap::new();
-        let mut known: Vec<String> = Vec::new();
-        for line in CALLS.lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            known.push(words[..2].join(" "));
-            if let [_, _, permission, access] = words[..] {
-                let most = needed.entry(permission).or_insert(access);
-                *most = access.max(*most);
-            }
-        }
-        let mut called = judged();
-        known.sort();
-        called.sort();
-        assert_eq!(known, called);
-        for event in manifest["default_events"].as_array().unwrap() {
-            let (_, permission) = SENT.iter().find(|(name, _)| event == name).unwrap();
-            needed.entry(permission).or_insert("read");
-        }
-        assert_eq!(manifest["default_permissions"], json!(needed));
-        for (name, wanted) in PERMISSIONS {
-            assert_eq!(needed[name], wanted, "{name}");
-        }
-        // Findings are uploaded only where that is asked for.
-        assert_eq!(needed.len(), PERMISSIONS.len() + 1);
-        let events = manifest["default_events"].as_array().unwrap();
-        for event in EVENTS {
-            assert!(events.iter().any(|given| given == event), "{event}");
-        }
     }
 }

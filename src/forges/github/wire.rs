@@ -228,6 +228,34 @@ pub(super) struct RuleSuite {
 pub(super) struct Ruleset {
     pub(super) id: u64,
     pub(super) name: String,
+    #[serde(default)]
+    pub(super) target: String,
+    #[serde(default)]
+    pub(super) enforcement: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct WholeRuleset {
+    /// Told only to those who may change it.
+    #[serde(default)]
+    pub(super) bypass_actors: Option<Vec<serde::de::IgnoredAny>>,
+    #[serde(default)]
+    pub(super) conditions: Option<Conditions>,
+    #[serde(default)]
+    pub(super) rules: Vec<Rule>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Conditions {
+    pub(super) ref_name: RefNames,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct RefNames {
+    pub(super) include: Vec<String>,
+    pub(super) exclude: Vec<String>,
 }
 
 #[derive(Deserialize)]

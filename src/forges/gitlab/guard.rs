@@ -1,13 +1,14 @@
 //! What GitLab enforces on a branch, how commits came there, and making it enforce more.
 //!
 //! In scope: protected branches, the project's merge checks and approvals, merged merge requests. Out of scope:
-//! tags; who may approve, which GitLab enforces by its own rules.
+//! tags (`tags`); who may approve, which GitLab enforces by its own rules.
 
 use super::User;
 use crate::forge::ForgeRepo;
 use crate::forge::guard::{LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted, drift};
 use crate::forges::account::Account;
 use crate::forges::client::{Call, Session};
+use crate::forges::glob::Glob;
 use crate::forges::path;
 use crate::port::ForgeError;
 use crate::push::{Oid, RefName};
@@ -25,9 +26,16 @@ struct Rule {
 }
 
 #[derive(Deserialize)]
-struct Level {
+pub(super) struct Level {
     #[serde(default)]
     access_level: Option<u64>,
+}
+
+impl Level {
+    /// Whether it lets anybody: a role, an account, a group or a key.
+    pub(super) fn lets_somebody(&self) -> bool {
+        self.access_level != Some(NOBODY)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -116,31 +124,18 @@ struct Status {
 }
 
 /// Access level of nobody.
-const NOBODY: u64 = 0;
+pub(super) const NOBODY: u64 = 0;
 /// Access level of a maintainer, the least that reads protection.
 const MAINTAINER: u64 = 40;
 
 async fn rules(forge: &Account<User>, repo: &ForgeRepo, name: &RefName) -> Result<Vec<Rule>, ForgeError> {
     let path = format!("/projects/{}/protected_branches?per_page=100", repo.id);
     let all: Vec<Rule> = forge.list(&path).await?;
-    Ok(all
-        .into_iter()
-        .filter(|rule| matches(&rule.name, name.short()))
-        .collect())
+    Ok(all.into_iter().filter(|rule| matches(&rule.name, name)).collect())
 }
 
-/// GitLab's wildcard: `*` stands for any text.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else {
-        return pattern == name;
-    };
-    let Some(name) = name.strip_prefix(start) else {
-        return false;
-    };
-    name.char_indices()
-        .map(|(at, _)| at)
-        .chain([name.len()])
-        .any(|at| matches(rest, &name[at..]))
+fn matches(pattern: &str, name: &RefName) -> bool {
+    Glob::any_text("refs/heads/", pattern).covers(name) == Some(true)
 }
 
 pub(super) async fn protection(
@@ -171,13 +166,13 @@ fn enforced(
     name: &RefName,
 ) -> Protection {
     // Of several rules for a branch, GitLab takes the most permissive.
-    let pushes = |level: &Level| level.access_level != Some(NOBODY);
-    let changes_only = !rules.is_empty() && rules.iter().all(|rule| !rule.push_access_levels.iter().any(pushes));
+    let pushes = |rule: &Rule| rule.push_access_levels.iter().any(Level::lets_somebody);
+    let changes_only = !rules.is_empty() && !rules.iter().any(pushes);
     // Our status is part of the pipeline, which holds up merges, and never a push.
     let skipped = project.allow_merge_on_skipped_pipeline.unwrap_or(false);
     let checked = changes_only && project.only_allow_merge_if_pipeline_succeeds && !skipped;
     let here = |rule: &&ApprovalRule| {
-        rule.protected_branches.is_empty() || rule.protected_branches.iter().any(|it| matches(&it.name, name.short()))
+        rule.protected_branches.is_empty() || rule.protected_branches.iter().any(|it| matches(&it.name, name))
     };
     let most = demanded.iter().filter(here).map(|rule| rule.approvals_required).max();
     // An author's own approval is no other's.
@@ -194,6 +189,7 @@ fn enforced(
         approvals: most.filter(|_| counts).unwrap_or(0),
         stale_dismissed: approvals.reset_approvals_on_push,
         checks: checked.then_some(ours).into_iter().collect(),
+        ..Protection::default()
     }
 }
 
@@ -354,24 +350,4 @@ pub(super) async fn missing(forge: &Account<User>, repo: &ForgeRepo) -> Result<V
         .filter(|(least, _)| level < *least)
         .map(|(_, what)| (*what).to_owned())
         .collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_is_any_text() {
-        for (pattern, name, fits) in [
-            ("main", "main", true),
-            ("main", "mainx", false),
-            ("rel*", "release/1", true),
-            ("*-stable", "a-stable", true),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-c", false),
-            ("*", "", true),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
-    }
 }

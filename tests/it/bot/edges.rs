@@ -5,6 +5,7 @@
 use super::stage::{Configured, PASSWORD, Stage, configured, guarded, opened, repo, run, run_kept, run_on, run_sha256};
 use crate::support::{Gate, Signing, WorkTree};
 use crate::transport::http_backend;
+use lychgate::config::BotConfig;
 use lychgate::forge::{CheckState, ForgeRepo};
 use lychgate::pipeline::metrics::Count;
 use lychgate::push::{Oid, Timestamp};
@@ -125,9 +126,21 @@ fn by_number(gate: &Gate) -> Configured {
     configured(gate, &format!("id = 5\ngate = \"{}\"\n", gate.bare.display()))
 }
 
+fn by_name(gate: &Gate) -> Configured {
+    configured(gate, &format!("gate = \"{}\"\n", gate.bare.display()))
+}
+
 #[test]
 fn a_renamed_repository_is_the_same_one() {
-    run_on(by_number, async |stage: Stage| {
+    is_renamed(by_number);
+    // By its name it is known after the first sight, which bound the gate to its number.
+    is_renamed(by_name);
+}
+
+fn is_renamed(config: fn(&Gate) -> Configured) {
+    run_on(config, async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await, "{}", stage.log());
         stage.propose(7, "a.txt", true);
         let door = stage.open().await;
         door.post(&opened(7), "d1").await;
@@ -145,7 +158,12 @@ fn a_renamed_repository_is_the_same_one() {
 
 #[test]
 fn a_transferred_repository_keeps_its_verdicts_and_nothing_is_written_to_its_old_place() {
-    run_on(by_number, async |stage: Stage| {
+    is_transferred(by_number);
+    is_transferred(by_name);
+}
+
+fn is_transferred(config: fn(&Gate) -> Configured) {
+    run_on(config, async |stage: Stage| {
         stage.forge.enforce(guarded());
         let old = ForgeRepo {
             installation: Some(1),
@@ -214,6 +232,7 @@ fn a_transferred_repository_keeps_its_verdicts_and_nothing_is_written_to_its_old
 #[test]
 fn a_repository_that_is_made_anew_under_the_name_of_one_that_is_gone_is_another_one() {
     run_kept(async |stage: Stage| {
+        stage.gate.edit_policy("approvers = []", "approvers = [\"carol\"]");
         stage.forge.enforce(guarded());
         stage.propose(7, "a.txt", true);
         stage.bot.sweep(Timestamp::from_unix(0)).await;
@@ -240,6 +259,63 @@ fn a_repository_that_is_made_anew_under_the_name_of_one_that_is_gone_is_another_
         assert!(!stage.bot.sweep(Timestamp::from_unix(0)).await);
         assert!(stage.log().contains("gate-of-another-repository"), "{}", stage.log());
         assert_eq!(stage.gate.tip("refs/heads/main"), before);
+
+        // Who has the old name asks for no waiver there, and is let in by none that is there.
+        stage.propose(8, "b.txt", false);
+        door.post(&about(6, "acme/pay", "opened").replace(":7,", ":8,"), "d4")
+            .await;
+        let asked = r#"{"action":"created","issue":{"number":8,"pull_request":{}},
+            "comment":{"id":1,"body":"/lychgate waive unsigned-commit I have the name","user":{"login":"ann"}},
+            "repository":{"id":6,"full_name":"acme/pay"}}"#;
+        assert_eq!(door.deliver("issue_comment", asked, "d5").await, 202);
+        stage.settle().await;
+        assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Failure);
+        assert!(
+            stage.gate.json(&["waiver", "list"])["waivers"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
+    });
+}
+
+#[test]
+fn a_gate_follows_its_repository_and_leaves_the_name() {
+    let by_star = |gate: &Gate| {
+        let (_, text) = by_name(gate);
+        let home = gate.bare.join("lychgate");
+        let more = format!(
+            "[[repository]]\nforge = \"hub\"\nname = \"*\"\nresource = \"git+https://example.com/rest\"\n\
+             policy = \"{0}/policy.toml\"\nkeyring = \"{0}/keyring\"\nmode = \"report\"\n",
+            home.display()
+        );
+        let text = format!("{text}{more}");
+        (BotConfig::parse("bot.toml", &text).unwrap(), text)
+    };
+    run_on(by_star, async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await, "{}", stage.log());
+        let renamed = ForgeRepo {
+            full_name: "acme/money".into(),
+            ..repo()
+        };
+        stage.forge.place(&renamed);
+        // The bound gate goes before the entry for all others, which only reports.
+        stage.propose(7, "a.txt", false);
+        assert!(stage.bot.sweep(Timestamp::from_unix(0)).await, "{}", stage.log());
+        stage.settle().await;
+        assert_eq!(stage.verdicts().pop().unwrap().state, CheckState::Failure);
+        // Another repository is not served by it.
+        let other = ForgeRepo {
+            id: 6,
+            full_name: "acme/other".into(),
+            ..repo()
+        };
+        stage.forge.place(&other);
+        stage.bot.sweep(Timestamp::from_unix(0)).await;
+        stage.settle().await;
+        let last = stage.shown().pop().unwrap();
+        assert_eq!((last.repo, last.state), (other, CheckState::Neutral));
     });
 }
 

@@ -1,6 +1,6 @@
 //! What lands on a forge: an entry for each revision, none for what passed the gate by, and drift.
 
-use super::stage::{Stage, configured, guarded, opened, run, run_kept, run_on, run_sha256};
+use super::stage::{Stage, configured, guarded, guarded_tag, opened, run, run_kept, run_on, run_sha256};
 use crate::support::{Gate, Run, Signing};
 use lychgate::feedback::change::Frame;
 use lychgate::feedback::landed as texts;
@@ -457,6 +457,86 @@ fn new_branches_tags_and_deletions_are_judged_as_pushes() {
 }
 
 #[test]
+fn drift_of_a_tag_suspends_its_entry_and_restoration_begins_again() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.forge.enforce_on_tags(Some(guarded_tag()));
+        stage.begin().await;
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &stage.main().to_string()]).ok();
+        let commit: Oid = work.commit("a.txt", "a\n", Signing::Ssh).parse().unwrap();
+        work.git_ssh(&["tag", "-s", "-m", "one", "v1.0"]).ok();
+        work.push(&["v1.0"]).ok();
+        stage.begin().await;
+        let verify = |expected: i32| {
+            let run = stage.gate.ask(&["verify", "v1.0", "--ref", "refs/tags/v1.0"]);
+            run.ends_with(expected);
+        };
+        verify(0);
+        // It is shown at the commit: a forge shows nothing at the tag itself. The command is right as it stands.
+        let told = stage.last(commit);
+        assert!(told.title.starts_with("Entered v1.0"), "{}", told.title);
+        let command = told.summary.lines().find_map(|line| line.strip_prefix("lychgate "));
+        stage.gate.ask(&command.unwrap().split(' ').collect::<Vec<_>>()).ok();
+
+        stage.forge.enforce_on_tags(Some(Protection {
+            move_blocked: false,
+            ..guarded_tag()
+        }));
+        stage.later();
+        stage.begin().await;
+        let told = stage.last(commit);
+        assert_eq!(told.state, CheckState::Failure, "{}", stage.log());
+        assert!(told.title.contains("no longer guards v1.0") && told.summary.contains("move-allowed"));
+        verify(1);
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Lapsed), 1, "once");
+
+        // Not to be told is neither a lapse nor its end.
+        stage.forge.enforce_on_tags(None);
+        stage.later();
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Restored), 0);
+        assert!(stage.log().contains("protection-unknown"), "{}", stage.log());
+        verify(1);
+
+        stage.forge.enforce_on_tags(Some(guarded_tag()));
+        stage.later();
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Restored), 1, "{}", stage.log());
+        assert_eq!(stage.last(commit).state, CheckState::Success);
+        verify(0);
+        stage.gate.ask(&["log", "check"]).ok();
+        stage.gate.ask(&["log", "replay", "--all"]).ok();
+    });
+}
+
+#[test]
+fn a_tag_that_the_forge_does_not_guard_claims_nothing_of_it_and_has_nothing_to_suspend() {
+    run_kept(async |stage: Stage| {
+        stage.forge.enforce(guarded());
+        stage.forge.enforce_on_tags(None);
+        stage.begin().await;
+        let work = stage.tree();
+        work.git(&["checkout", "-q", &stage.main().to_string()]).ok();
+        work.git_ssh(&["tag", "-s", "-m", "one", "v1.0"]).ok();
+        work.push(&["v1.0"]).ok();
+        stage.begin().await;
+        stage.forge.enforce_on_tags(Some(Protection::default()));
+        stage.later();
+        stage.begin().await;
+        assert_eq!(stage.bot.metrics.read(Count::Lapsed), 0, "{}", stage.log());
+        stage.gate.ask(&["verify", "v1.0", "--ref", "refs/tags/v1.0"]).ok();
+        let [_, vsa] = statements(&stage, stage.main()).await;
+        let levels = vsa["predicate"]["verifiedLevels"].to_string();
+        assert!(
+            levels.contains("SOURCE_SIGNED") && !levels.contains("LEVEL_2"),
+            "{levels}"
+        );
+    });
+}
+
+#[test]
 fn a_repository_without_a_gate_records_nothing() {
     run(async |stage: Stage| {
         stage.begin().await;
@@ -678,7 +758,13 @@ fn the_texts_are_as_reviewed() {
         place,
         "it has no signature".to_owned(),
     );
+    let tag = RefUpdate {
+        name: "refs/tags/v1.0".parse().unwrap(),
+        ..update.clone()
+    };
     let displays = [
+        texts::landed(frame, &tag, std::slice::from_ref(&unsigned), 1, None),
+        texts::leaked(frame, 12, oid('d'), "01KE", 2),
         texts::landed(frame, &update, &[], 3, Some(("01KB-0", 4))),
         texts::landed(frame, &update, std::slice::from_ref(&unsigned), 1, None),
         texts::protection(frame, &[Drift::ForcePushAllowed, Drift::CheckNotRequired], "01KC", true),

@@ -4,8 +4,8 @@ use crate::support::{Gate, Scratch, Signing, WorkTree, free_port};
 use hmac::{Hmac, KeyInit, Mac};
 use lychgate::cmd::serve::bench::Bench;
 use lychgate::config::{BotConfig, Settings};
-use lychgate::forge::guard::{LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted};
-use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Permission};
+use lychgate::forge::guard::{GuardedTags, LandedChange, Landing, OUR_CHECK, Protection, RequiredCheck, Wanted};
+use lychgate::forge::{Change, CheckState, Display, ForgeKind, ForgeRepo, Leak, Permission};
 use lychgate::mirror::Mirrors;
 use lychgate::pipeline::lane::{Bot, Breaker, Journal};
 use lychgate::pipeline::metrics::Metrics;
@@ -91,6 +91,17 @@ pub(crate) fn guarded() -> Protection {
         approvals: 1,
         stale_dismissed: true,
         checks: vec![ours],
+        ..Protection::default()
+    }
+}
+
+/// All that the policy can want of a forge for a tag which there is.
+pub(crate) fn guarded_tag() -> Protection {
+    Protection {
+        deletion_blocked: true,
+        force_push_blocked: true,
+        move_blocked: true,
+        ..Protection::default()
     }
 }
 
@@ -112,6 +123,9 @@ struct State {
     url: String,
     broken: bool,
     protection: Protection,
+    /// Of tags; `None`: it has no API for that.
+    tags: Option<Protection>,
+    leak: Option<Leak>,
     landed: Vec<LandedChange>,
     missing: Vec<String>,
     sarif: Vec<(String, Oid, String)>,
@@ -127,6 +141,8 @@ impl Default for State {
             url: String::new(),
             broken: false,
             protection: Protection::default(),
+            tags: Some(Protection::default()),
+            leak: None,
             landed: Vec::new(),
             missing: Vec::new(),
             sarif: Vec::new(),
@@ -210,6 +226,16 @@ impl FakeForge {
     /// What the forge enforces from now on.
     pub(crate) fn enforce(&self, protection: Protection) {
         self.state.lock().unwrap().protection = protection;
+    }
+
+    /// What the forge enforces on tags from now on; `None`: it does not tell.
+    pub(crate) fn enforce_on_tags(&self, protection: Option<Protection>) {
+        self.state.lock().unwrap().tags = protection;
+    }
+
+    /// What the forge says of each alert about a secret from now on.
+    pub(crate) fn alert(&self, leak: Option<Leak>) {
+        self.state.lock().unwrap().leak = leak;
     }
 
     /// What the forge lacks of permissions and events.
@@ -352,6 +378,21 @@ impl Forge for FakeForge {
 
     async fn protect(&self, _: &ForgeRepo, _: &RefName, _: Wanted, _: bool) -> Result<Vec<String>, ForgeError> {
         self.answer(|_| Vec::new())
+    }
+
+    async fn tag_protection(&self, _: &ForgeRepo, names: &[RefName]) -> Result<Vec<Protection>, ForgeError> {
+        self.answer(|state| match &state.tags {
+            Some(protection) => Ok(names.iter().map(|_| protection.clone()).collect()),
+            None => Err(none("not-found")),
+        })?
+    }
+
+    async fn protect_tags(&self, _: &ForgeRepo, _: &GuardedTags, _: bool) -> Result<Vec<String>, ForgeError> {
+        self.answer(|_| Vec::new())
+    }
+
+    async fn leak(&self, _: &ForgeRepo, _: u64) -> Result<Option<Leak>, ForgeError> {
+        self.answer(|state| state.leak.clone())
     }
 
     async fn missing(&self, _: &ForgeRepo) -> Result<Vec<String>, ForgeError> {

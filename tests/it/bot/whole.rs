@@ -7,7 +7,7 @@ use crate::fake_forge::Fake;
 use crate::fake_forge::github::{GitHubBrain, INSTALLATION, REPO, REPO_ID};
 use crate::forges::{github, hasty, hub_at};
 use axum::http::Method;
-use lychgate::forge::guard::{Landing, Protection, Wanted};
+use lychgate::forge::guard::{GuardedTags, Landing, Protection, Wanted};
 use lychgate::forge::{Change, Display, ForgeEvent, ForgeRepo, Permission};
 use lychgate::forges::GitHub;
 use lychgate::port::{Delivery, FetchSource, Forge, ForgeError, Queue};
@@ -79,6 +79,14 @@ impl Forge for Served {
         dry: bool,
     ) -> Result<Vec<String>, ForgeError> {
         self.hub.protect(repo, name, wanted, dry).await
+    }
+
+    async fn tag_protection(&self, repo: &ForgeRepo, names: &[RefName]) -> Result<Vec<Protection>, ForgeError> {
+        self.hub.tag_protection(repo, names).await
+    }
+
+    async fn protect_tags(&self, repo: &ForgeRepo, tags: &GuardedTags, dry: bool) -> Result<Vec<String>, ForgeError> {
+        self.hub.protect_tags(repo, tags, dry).await
     }
 
     async fn missing(&self, repo: &ForgeRepo) -> Result<Vec<String>, ForgeError> {

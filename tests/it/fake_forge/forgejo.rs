@@ -94,6 +94,13 @@ impl ForgejoBrain {
                 self.comments.push(comment.clone());
                 Reply::new(201, comment)
             }
+            ("POST", ["tag_protections"]) => {
+                let mut rule = seen.body.clone();
+                rule["id"] = json!(self.shelf.id());
+                let rules = self.shelf.canned.get_mut("tag_protections").unwrap();
+                rules.as_array_mut().unwrap().push(rule.clone());
+                Reply::new(201, rule)
+            }
             (_, ["issues", "comments", id]) => edited(&mut self.comments, seen, id),
             (_, rest) => self.shelf.kept(seen, rest),
         }

@@ -226,8 +226,12 @@ impl GitHubBrain {
             }
             ("POST", ["issues", n, "comments"]) => self.create_comment(number(n), &seen.body),
             (method, ["issues", "comments", id]) => self.change_comment(method, number(id), &seen.body),
-            ("POST", ["rulesets"]) => self.set_rules(&seen.body, 201),
-            ("PUT", ["rulesets", _]) => self.set_rules(&seen.body, 200),
+            ("GET", ["rulesets"]) => self.rulesets(seen),
+            ("POST", ["rulesets"]) => {
+                let id = self.id();
+                self.set_rules(id, &seen.body, 201)
+            }
+            ("PUT", ["rulesets", id]) => self.set_rules(number(id), &seen.body, 200),
             ("POST", ["code-scanning", "sarifs"]) => match &mut self.sarifs {
                 None => Reply::refuse(
                     403,
@@ -254,28 +258,60 @@ impl GitHubBrain {
         }
     }
 
-    /// The rules of a ruleset are in force at once on the branches that it names.
-    fn set_rules(&mut self, body: &Value, status: u16) -> Reply {
+    /// Those with the targets that were asked for.
+    fn rulesets(&self, seen: &Seen) -> Reply {
+        let Some((_, Value::Array(all))) = self.canned.get("rulesets") else {
+            return Reply::refuse(404, "Not Found");
+        };
+        let targets = seen.parameter("targets");
+        let target = |one: &Value| one["target"].as_str().unwrap_or("branch").to_owned();
+        let asked = |one: &&Value| {
+            targets
+                .as_ref()
+                .is_none_or(|asked| asked.split(',').any(|it| it == target(one)))
+        };
+        let all: Vec<Value> = all
+            .iter()
+            .filter(asked)
+            .map(|one| self.like("rulesets", one.clone()))
+            .collect();
+        self.listed(seen, &all)
+    }
+
+    /// The rules of a ruleset are in force at once on what it names.
+    fn set_rules(&mut self, id: u64, body: &Value, status: u16) -> Reply {
         if !body["name"].is_string() || !body["enforcement"].is_string() {
             return Reply::refuse(422, "Invalid request");
         }
+        let mut whole = body.clone();
+        whole["id"] = json!(id);
+        self.set_ruleset(whole.clone());
         for name in body["conditions"]["ref_name"]["include"]
             .as_array()
             .into_iter()
             .flatten()
         {
-            let branch = name.as_str().unwrap().trim_start_matches("refs/heads/");
-            self.canned
-                .insert(format!("rules/branches/{branch}"), ("rule", body["rules"].clone()));
+            if let Some(branch) = name.as_str().unwrap().strip_prefix("refs/heads/") {
+                self.canned
+                    .insert(format!("rules/branches/{branch}"), ("rule", body["rules"].clone()));
+            }
         }
-        let id = self.id();
-        let listed = json!([{ "id": id, "name": body["name"], "source_type": "Repository" }]);
-        self.canned.insert("rulesets".to_owned(), ("rulesets", listed));
-        let (name, enforcement) = (&body["name"], &body["enforcement"]);
-        Reply::new(
-            status,
-            self.like("ruleset", json!({ "id": id, "name": name, "enforcement": enforcement })),
-        )
+        Reply::new(status, self.like("ruleset", whole))
+    }
+
+    /// A ruleset is there, listed and as a whole.
+    pub(crate) fn set_ruleset(&mut self, whole: Value) {
+        let listed = json!({ "id": whole["id"], "name": whole["name"], "target": whole["target"],
+            "enforcement": whole["enforcement"], "source_type": "Repository" });
+        let (_, all) = self
+            .canned
+            .entry("rulesets".to_owned())
+            .or_insert(("rulesets", json!([])));
+        let all = all.as_array_mut().unwrap();
+        all.retain(|one| one["id"] != whole["id"]);
+        all.push(listed);
+        self.canned
+            .insert(format!("rulesets/{}", whole["id"]), ("ruleset", whole));
     }
 
     fn create_run(&mut self, body: &Value) -> Reply {

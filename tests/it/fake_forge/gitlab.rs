@@ -153,6 +153,18 @@ impl GitlabBrain {
                 self.rules().push(rule.clone());
                 Reply::new(201, rule)
             }
+            ("POST", ["protected_tags"]) => {
+                let level = &seen.body["create_access_level"];
+                let levels = json!([{ "id": self.shelf.id(), "access_level": level, "access_level_description": "x" }]);
+                let rule = json!({ "name": seen.body["name"], "create_access_levels": levels });
+                let rules = self
+                    .shelf
+                    .canned
+                    .entry("protected_tags".to_owned())
+                    .or_insert_with(|| json!([]));
+                rules.as_array_mut().unwrap().push(rule.clone());
+                Reply::new(201, rule)
+            }
             ("PATCH", ["protected_branches", name]) => {
                 match self.rules().iter_mut().find(|rule| rule["name"] == **name) {
                     Some(rule) => {

@@ -3,7 +3,8 @@
 use super::guard::{WANTED, name, oid, widget};
 use super::judged::{Prism, idle_operations, judges, post};
 use super::{
-    all_signed, display, hasty, head, later, moved_head_gets_nothing, no_secret_is_told, other_head, repo, token, wait,
+    all_signed, display, hasty, head, later, moved_head_gets_nothing, no_secret_is_told, other_head, repo, tags, token,
+    wait,
 };
 use crate::fake_forge::gitlab::{GitlabBrain, commit, status, user};
 use crate::fake_forge::{Fake, Reply, Trouble};
@@ -330,6 +331,7 @@ fn the_description_of_gitlab_accepts_adapter_and_fake() {
         assert!(hub.show(&display(CheckState::Success, 0)).await.unwrap());
         fake.brain.lock().unwrap().statuses.clear();
         is_guarded(&fake, &hub).await;
+        tags::are_guarded(&fake, &hub).await;
     });
     assert_eq!(
         idle_operations(&fake, &description),

@@ -9,17 +9,21 @@ use crate::fake_forge::{Fake, laid_on};
 use crate::support::LYCHGATE;
 use axum::http::Method;
 use base64::Engine;
-use lychgate::forge::ForgeRepo;
+use lychgate::feedback::change::Frame;
 use lychgate::forge::guard::{Drift, Landing, Protection, Wanted, drift};
+use lychgate::forge::{Change, ForgeRepo};
 use lychgate::forges::{Forgejo, GitHub, GitHubApp};
 use lychgate::port::Forge;
-use lychgate::push::{Oid, RefName};
+use lychgate::push::{Oid, RefName, Timestamp};
 use serde_json::{Value, json};
 use std::io::Read;
 
 pub(super) const WANTED: Wanted = Wanted {
     deletion_blocked: true,
     force_push_blocked: true,
+    move_blocked: false,
+    creation_blocked: false,
+    checked: true,
     approvals: 1,
 };
 
@@ -31,12 +35,12 @@ pub(super) fn oid(digit: char) -> Oid {
     digit.to_string().repeat(40).parse().unwrap()
 }
 
-fn token() -> &'static str {
+pub(super) fn token() -> &'static str {
     concat!("canary-token-", "of-a-test")
 }
 
 /// A GitHub with nothing in force on `main`.
-fn bare_hub(brain: GitHubBrain) -> Fake<GitHubBrain> {
+pub(super) fn bare_hub(brain: GitHubBrain) -> Fake<GitHubBrain> {
     let fake = Fake::start(brain);
     {
         let mut brain = fake.brain.lock().unwrap();
@@ -48,7 +52,7 @@ fn bare_hub(brain: GitHubBrain) -> Fake<GitHubBrain> {
     fake
 }
 
-fn hub_of_admin(url: &str) -> GitHub {
+pub(super) fn hub_of_admin(url: &str) -> GitHub {
     let app = GitHubApp {
         forge: "hub".to_owned(),
         api: url.to_owned(),
@@ -281,6 +285,37 @@ fn githubs_own_specification_accepts_guarding_and_uploading() {
     assert_eq!(text, r#"{"version":"2.1.0"}"#);
 }
 
+#[test]
+fn an_app_of_our_manifest_lacks_nothing_and_each_thing_that_it_lacks_is_told() {
+    let manifest: Value = serde_json::from_str(include_str!("../../../deploy/github-app.json")).unwrap();
+    let (permissions, events) = (&manifest["default_permissions"], &manifest["default_events"]);
+    let fake = bare_hub(GitHubBrain::new());
+    let install = |permissions: &Value, events: &Value| {
+        let installed = json!({ "permissions": permissions, "events": events });
+        fake.brain.lock().unwrap().installed = installed;
+    };
+    wait(async {
+        let hub = hub_at(&fake.url, hasty());
+        install(permissions, events);
+        assert_eq!(hub.missing(&repo()).await.unwrap(), Vec::<String>::new());
+        for (name, access) in permissions.as_object().unwrap() {
+            let mut fewer = permissions.clone();
+            fewer.as_object_mut().unwrap().remove(name);
+            install(&fewer, events);
+            // Findings go to code scanning only where that is asked for.
+            let told = (name != "security_events").then(|| format!("permission {name}: {}", access.as_str().unwrap()));
+            assert_eq!(hub.missing(&repo()).await.unwrap(), Vec::from_iter(told));
+        }
+        for (at, name) in events.as_array().unwrap().iter().enumerate() {
+            let mut fewer = events.clone();
+            fewer.as_array_mut().unwrap().remove(at);
+            install(permissions, &fewer);
+            let told = hub.missing(&repo()).await.unwrap();
+            assert_eq!(told, [format!("event {}", name.as_str().unwrap())]);
+        }
+    });
+}
+
 pub(super) fn widget(forge: &str) -> ForgeRepo {
     ForgeRepo {
         forge: forge.to_owned(),
@@ -423,6 +458,30 @@ fn installed(dir: &std::path::Path, url: &str) -> std::path::PathBuf {
     dir.join("bot.toml")
 }
 
+/// The commands that the text about a lapse has.
+fn lapse_commands() -> [String; 2] {
+    let change = Change {
+        repo: repo(),
+        number: 0,
+        open: true,
+        base: name("main"),
+        base_oid: oid('a'),
+        head_oid: oid('a'),
+        author: String::new(),
+        merged_as: None,
+    };
+    let frame = Frame {
+        change: &change,
+        evaluation: "",
+        policy: "",
+        at: Timestamp::from_unix(0),
+    };
+    let told = lychgate::feedback::landed::protection(frame, &[Drift::DeletionAllowed], "01KC", true);
+    let lines = told.summary.lines().filter(|line| line.starts_with("lychgate "));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines.try_into().unwrap()
+}
+
 #[test]
 fn the_command_shows_drift_and_mends_it() {
     let fake = bare_hub(GitHubBrain::new());
@@ -440,18 +499,51 @@ fn the_command_shows_drift_and_mends_it() {
         said.contains("refs/heads/main: force-push-allowed") && !said.contains("topic"),
         "{said}"
     );
+    assert!(
+        said.contains("refs/tags/v*: move-allowed: ") && said.contains("refs/tags/v*: deletion-allowed: "),
+        "{said}"
+    );
     let said = forge(&["apply"]).ends_with(1).stdout;
     assert!(
         said.contains("would do: POST /repos/acme/widget/rulesets") && said.contains("--yes"),
         "{said}"
     );
     assert!(fake.writes().is_empty(), "nothing was changed");
-    let said = forge(&["apply", "--token-file", admin.to_str().unwrap(), "--yes"]).ok();
-    assert!(said.contains("left to mend: nothing"), "{said}");
-    assert_eq!(fake.writes().len(), 1);
+    // As they are shown where a lapse is told.
+    let (bot, file) = (
+        format!("--config {config}"),
+        format!("--token-file {}", admin.display()),
+    );
+    let shown = |line: String| {
+        line.replace("--config bot.toml", &bot)
+            .replace("--token-file FILE", &file)
+    };
+    let [first, second] = lapse_commands().map(shown);
+    let program = std::path::Path::new(LYCHGATE).parent().unwrap().display().to_string();
+    let shell = |line: &str| scratch.run("sh", &["-c", &format!("PATH={program}:$PATH; {line}")]);
+    shell(&first).ends_with(1);
+    assert!(fake.writes().is_empty(), "it only shows");
+    let said = shell(&second).ok();
+    assert_eq!(said.matches("left to mend: nothing").count(), 2, "{said}");
+    assert_eq!(fake.writes().len(), 2, "one ruleset for the branch, one for the tags");
     let said = forge(&["drift", "--format", "json"]).ok();
-    assert!(said.contains(r#""drift":[]"#), "{said}");
+    assert!(
+        said.contains(r#""drift":[],"forge":"hub","left":[],"ref":"refs/tags/v*""#),
+        "{said}"
+    );
     let everything = format!("{said}{}", forge(&["apply"]).ok());
     assert!(!everything.contains(token()));
+    forge(&["apply", "--token-file", admin.to_str().unwrap(), "--yes"]).ok();
+    assert_eq!(fake.writes().len(), 2, "applied again it changes nothing");
     forge(&["drift", "--repository", "acme/other"]).ends_with(2);
+
+    // A forge that tells nothing of tags hides nothing else, and is not taken for one that guards them.
+    fake.brain.lock().unwrap().canned.remove("rulesets");
+    for (format, told) in [
+        ("text", "refs/tags/v*: protection-unknown: "),
+        ("json", r#""unknown":"not-found: "#),
+    ] {
+        let said = forge(&["drift", "--format", format]).ends_with(1).stdout;
+        assert!(said.contains("refs/heads/main") && said.contains(told), "{said}");
+    }
 }

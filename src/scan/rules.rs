@@ -4,13 +4,13 @@
 //! per process: the hook starts many times a day and meets few keywords.
 
 use super::evidence::Check;
+use super::expression::Expression;
 use super::outline::Outline;
 use super::shape::{self, Reach};
 use super::source::{self, RuleError};
 use super::table::{self, Table};
 use crate::finding::{Confidence, Severity};
 use crate::rule::{GENERIC, Rule};
-use regex_automata::meta;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
@@ -36,13 +36,6 @@ pub(crate) struct Entry {
     ready: Option<&'static Outline>,
     outline: OnceLock<Outline>,
     expression: OnceLock<Option<Expression>>,
-}
-
-/// A compiled expression.
-pub(crate) struct Expression {
-    pub(crate) regex: meta::Regex,
-    /// The capture group that holds the secret; 0 = the whole match.
-    pub(crate) group: usize,
 }
 
 impl Entry {
@@ -91,16 +84,6 @@ impl Entry {
         self.expression
             .get_or_init(|| Expression::compile(&self.regex))
             .as_ref()
-    }
-}
-
-impl Expression {
-    fn compile(regex: &str) -> Option<Self> {
-        let regex = shape::compile(regex).ok()?;
-        let info = regex.group_info();
-        let named = info.to_index(regex_automata::PatternID::ZERO, "secret");
-        let group = named.unwrap_or(usize::from(info.group_len(regex_automata::PatternID::ZERO) > 1));
-        Some(Self { regex, group })
     }
 }
 

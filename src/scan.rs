@@ -43,6 +43,7 @@ mod engine;
 mod escapes;
 mod evidence;
 mod explain;
+mod expression;
 mod joined;
 mod likeness;
 mod outline;

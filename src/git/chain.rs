@@ -2,23 +2,27 @@
 //!
 //! In scope: finding an object in a pack or loose; making it from those that it
 //! is made from, which are kept for others that need them; and looking at no
-//! more than what its delta changes where what it is made from is plain, as
-//! `descend` does with a whole pack. Out of scope: which objects are asked for
+//! more than what the deltas change between it and a plain one, as `descend`
+//! does with a whole pack. Nothing is looked at that nobody asked for: where no
+//! plain one is near, the object itself is looked at whole. A delta read
+//! backwards is one as well, so that those from which it was made, and what
+//! else is made from them, need only be looked at in part afterwards. Out of scope: which objects are asked for
 //! (`introduced`).
 
 use super::MAX_OBJECT_BYTES;
 use super::body::{CommitHead, commit_head};
-use super::delta::Kept;
+use super::delta::{Kept, reversed};
 use super::descend::{clean, renewed, starts};
 use super::entry::{MAX_CHAIN, PackFile, Unpacked, Unpacker};
 use super::quarantine::{open_bundle, pack_paths};
 use super::rope::Rope;
 use super::store::{id_of, kind_of};
-use crate::port::{ObjectVisitor, Part};
+use crate::port::ObjectVisitor;
 use crate::push::Oid;
 use gix::objs::Kind;
 use gix::odb::loose;
 use gix::odb::pack::Bundle;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -86,15 +90,35 @@ impl Packs {
 pub(super) struct Made<'m> {
     pub(super) kind: Kind,
     pub(super) rope: Rope<'m>,
-    plain: bool,
+    /// Where its pack has what it is made from, and what it keeps of that.
+    from: Option<(u64, Vec<Kept>)>,
+    /// Whether there is nothing in it; unset if nobody has looked.
+    plain: Cell<Option<bool>>,
+    /// Where its pack has something made from it that leads to an object which was looked at and is plain.
+    heir: Cell<Option<u64>>,
     /// Of a plain tree: where each entry starts, and where the last one ends.
-    starts: Vec<u32>,
+    starts: OnceCell<Vec<u32>>,
 }
 
-impl Made<'_> {
+impl<'m> Made<'m> {
+    fn new(kind: Kind, rope: Rope<'m>, from: Option<(u64, Vec<Kept>)>) -> Self {
+        Self {
+            kind,
+            rope,
+            from,
+            plain: Cell::new(None),
+            heir: Cell::new(None),
+            starts: OnceCell::new(),
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.plain.get() == Some(true)
+    }
+
     /// Of a plain tree: where each entry starts, and where the last one ends; else nothing.
     pub(super) fn starts(&self) -> &[u32] {
-        if self.plain { &self.starts } else { &[] }
+        self.starts.get().filter(|_| self.is_plain()).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -109,9 +133,6 @@ pub(super) struct Chains<'a, V: ObjectVisitor> {
     by: Unpacker,
     text: Vec<u8>,
 }
-
-/// An object that is not yet judged, with the judged one that it is made from and what it keeps of that.
-type Derived<'m> = (Made<'m>, Option<(Rc<Made<'m>>, Vec<Kept>)>);
 
 /// An object that was made, with what the visitor found in it.
 pub(super) type Shown<'a, H> = (Rc<Made<'a>>, Vec<H>);
@@ -139,8 +160,8 @@ impl<'a, V: ObjectVisitor> Chains<'a, V> {
     pub(super) fn read(&mut self, oid: Oid) -> Option<Rc<Made<'a>>> {
         let id = id_of(&oid)?;
         match self.packs.locate(id) {
-            Some((pack, at)) => self.base(pack, at),
-            None => self.loose(id).map(Rc::new),
+            Some((pack, at)) => self.make(pack, at),
+            None => self.loose(id),
         }
     }
 
@@ -150,60 +171,39 @@ impl<'a, V: ObjectVisitor> Chains<'a, V> {
     pub(super) fn show(&mut self, oid: Oid) -> Option<Shown<'a, V::Hit>> {
         let id = id_of(&oid)?;
         let Some((pack, at)) = self.packs.locate(id) else {
-            let mut made = self.loose(id)?;
-            let hits = self.whole(oid, &mut made);
-            return Some((Rc::new(made), hits));
+            let made = self.loose(id)?;
+            let hits = self.whole(oid, &made);
+            return Some((made, hits));
         };
-        if let Some(known) = self.made.get(&(pack, at)).cloned() {
-            return Some(self.known(oid, known));
-        }
-        self.forget();
-        let (mut made, from) = self.last(pack, at)?;
-        let judged = from.is_some_and(|(base, kept)| self.changed(&mut made, &base, &kept));
-        let mut hits = Vec::new();
-        if judged {
+        let made = self.make(pack, at)?;
+        if self.passes(pack, &made) {
             self.visitor.passed(oid, made.rope.len() as u64);
-        } else {
-            hits = self.whole(oid, &mut made);
+            return Some((made, Vec::new()));
         }
-        Some((self.keep(pack, at, made), hits))
-    }
-
-    /// Shows an object that was made before for others.
-    fn known(&mut self, oid: Oid, known: Rc<Made<'a>>) -> Shown<'a, V::Hit> {
-        if known.plain {
-            self.visitor.passed(oid, known.rope.len() as u64);
-            return (known, Vec::new());
+        let hits = self.whole(oid, &made);
+        if made.is_plain() {
+            self.leave(pack, at, &made);
         }
-        let data = known.rope.bytes(&mut self.text);
-        let hits = self.visitor.visit(oid, kind_of(known.kind), data).hits;
-        (known, hits)
+        Some((made, hits))
     }
 
     /// Shows a whole object to the visitor.
-    fn whole(&mut self, oid: Oid, made: &mut Made<'a>) -> Vec<V::Hit> {
+    fn whole(&mut self, oid: Oid, made: &Made<'a>) -> Vec<V::Hit> {
         let data = made.rope.bytes(&mut self.text);
         let looked = self.visitor.visit(oid, kind_of(made.kind), data);
-        made.plain = looked.plain;
-        if made.plain && made.kind == Kind::Tree {
-            made.starts = starts(data, oid.as_bytes().len());
+        made.plain.set(Some(looked.plain));
+        if looked.plain && made.kind == Kind::Tree {
+            made.starts.get_or_init(|| starts(data, oid.as_bytes().len()));
         }
         looked.hits
     }
 
-    /// An object that others are made from. Nobody has asked for it, so it is judged and nothing found in it is told.
-    fn base(&mut self, pack: usize, at: u64) -> Option<Rc<Made<'a>>> {
+    /// Makes the object at a place.
+    fn make(&mut self, pack: usize, at: u64) -> Option<Rc<Made<'a>>> {
         if let Some(known) = self.made.get(&(pack, at)) {
             return Some(Rc::clone(known));
         }
         self.forget();
-        let (mut made, from) = self.last(pack, at)?;
-        self.judge(&mut made, from);
-        Some(self.keep(pack, at, made))
-    }
-
-    /// Makes the object at a place, and judges what it is made from.
-    fn last(&mut self, pack: usize, at: u64) -> Option<Derived<'a>> {
         let (bundle, file) = &self.packs.packs[pack];
         let (mut deltas, mut from, mut sum) = (Vec::new(), at, 0);
         let mut base = loop {
@@ -213,11 +213,7 @@ impl<'a, V: ObjectVisitor> Chains<'a, V> {
             match file.unpack(bundle, from, self.limit, &mut self.by).ok()? {
                 Unpacked::TooLarge => return None,
                 Unpacked::Whole(kind, bytes) => {
-                    let mut made = self.fresh(kind, bytes);
-                    if deltas.is_empty() {
-                        return Some((made, None));
-                    }
-                    self.judge(&mut made, None);
+                    let made = self.fresh(kind, bytes);
                     break self.keep(pack, from, made);
                 }
                 Unpacked::Delta(next, bytes) => {
@@ -231,34 +227,21 @@ impl<'a, V: ObjectVisitor> Chains<'a, V> {
             }
         };
         while let Some((place, bytes)) = deltas.pop() {
-            self.held += bytes.len() as u64;
+            let size = bytes.len();
             let (rope, kept) = base.rope.apply(bytes, &self.packs.meter).ok()?;
-            let mut made = Made {
-                kind: base.kind,
-                rope,
-                plain: false,
-                starts: Vec::new(),
-            };
-            if deltas.is_empty() {
-                return Some((made, Some((base, kept))));
-            }
-            self.judge(&mut made, Some((base, kept)));
-            base = self.keep(pack, place, made);
+            self.held += (size + kept.len() * size_of::<Kept>()) as u64;
+            base = self.keep(pack, place, Made::new(base.kind, rope, Some((from, kept))));
+            from = place;
         }
-        None
+        Some(base)
     }
 
     fn fresh(&mut self, kind: Kind, bytes: Vec<u8>) -> Made<'a> {
         self.held += bytes.len() as u64;
-        Made {
-            kind,
-            rope: Rope::whole(bytes, &self.packs.meter),
-            plain: false,
-            starts: Vec::new(),
-        }
+        Made::new(kind, Rope::whole(bytes, &self.packs.meter), None)
     }
 
-    fn loose(&mut self, id: &gix::oid) -> Option<Made<'a>> {
+    fn loose(&mut self, id: &gix::oid) -> Option<Rc<Made<'a>>> {
         for store in &self.packs.loose {
             match store.try_header(id) {
                 Ok(Some((size, _))) if size <= self.limit => {}
@@ -268,52 +251,100 @@ impl<'a, V: ObjectVisitor> Chains<'a, V> {
             let mut bytes = Vec::new();
             let kind = store.try_find(id, &mut bytes).ok()??.kind;
             self.forget();
-            return Some(self.fresh(kind, bytes));
+            return Some(Rc::new(self.fresh(kind, bytes)));
         }
         None
     }
 
-    /// Settles whether an object is plain that nobody has asked for.
-    fn judge(&mut self, made: &mut Made<'a>, from: Option<(Rc<Made<'a>>, Vec<Kept>)>) {
-        if from.is_some_and(|(base, kept)| self.changed(made, &base, &kept)) {
-            return;
-        }
-        let data = made.rope.bytes(&mut self.text);
-        match made.kind {
-            Kind::Blob => {
-                made.plain = self.visitor.clean_part(Part {
-                    bytes: data,
-                    first: true,
-                    last: true,
-                });
-            }
-            Kind::Tree => {
-                let mut found = Vec::new();
-                let all = renewed(data, self.packs.id_len, &[], &[], &mut found);
-                made.plain = all.is_some_and(|all| all.iter().all(|entry| self.visitor.clean_name(entry.name)));
-                made.starts = found;
-            }
-            Kind::Commit | Kind::Tag => {}
+    /// What an object is made from, if that is still kept.
+    fn base(&self, pack: usize, made: &Made<'a>) -> Option<Rc<Made<'a>>> {
+        let (from, _) = made.from.as_ref()?;
+        self.made.get(&(pack, *from)).cloned()
+    }
+
+    /// Leaves to all that an object is made from how to get to it.
+    fn leave(&self, pack: usize, at: u64, made: &Made<'a>) {
+        let (mut heir, mut next) = (at, made.from.as_ref().map(|(from, _)| *from));
+        while let Some(at) = next {
+            let open = |base: &&Rc<Made>| base.plain.get().is_none() && base.heir.get().is_none();
+            let Some(base) = self.made.get(&(pack, at)).filter(open) else {
+                return;
+            };
+            base.heir.set(Some(heir));
+            heir = at;
+            next = base.from.as_ref().map(|(from, _)| *from);
         }
     }
 
-    /// Whether an object has nothing in it, by what its delta changes.
-    fn changed(&mut self, made: &mut Made<'a>, base: &Made<'a>, kept: &[Kept]) -> bool {
-        if !base.plain {
+    /// Whether an object has nothing in it, by what the deltas change between it and a plain one.
+    ///
+    /// The plain one may be among those that it is made from, or be made from one of these itself.
+    fn passes(&mut self, pack: usize, made: &Rc<Made<'a>>) -> bool {
+        let mut line = vec![Rc::clone(made)];
+        while let Some(last) = line.last() {
+            match last.plain.get() {
+                Some(true) => break,
+                Some(false) => return false,
+                None if last.heir.get().is_some() => {
+                    if !self.inherits(pack, &Rc::clone(last)) {
+                        return false;
+                    }
+                }
+                None => match self.base(pack, last) {
+                    Some(base) => line.push(base),
+                    None => return false,
+                },
+            }
+        }
+        let mut pairs = line.iter().rev().zip(line.iter().rev().skip(1));
+        pairs.all(|(base, one)| {
+            let kept = one.from.as_ref().map_or(&[][..], |(_, kept)| kept);
+            self.changes_nothing(one, base, kept)
+        })
+    }
+
+    /// Whether an object has nothing in it, by what it has that its heir, or the heir's heir, has not.
+    fn inherits(&mut self, pack: usize, made: &Rc<Made<'a>>) -> bool {
+        let (mut line, mut heir) = (vec![Rc::clone(made)], made.heir.get());
+        while let Some(next) = heir.and_then(|at| self.made.get(&(pack, at))) {
+            heir = next.heir.get().filter(|_| next.plain.get().is_none());
+            line.push(Rc::clone(next));
+        }
+        if !line.last().is_some_and(|last| last.is_plain()) {
+            made.heir.set(None);
             return false;
         }
-        made.plain = match made.kind {
-            Kind::Blob => clean(self.visitor, &made.rope, base.rope.len(), kept, &mut self.text),
+        let mut pairs = line.iter().rev().zip(line.iter().rev().skip(1));
+        pairs.all(|(heir, one)| {
+            let kept = heir.from.as_ref().map_or(Vec::new(), |(_, kept)| reversed(kept));
+            let plain = self.changes_nothing(one, heir, &kept);
+            if !plain {
+                one.heir.set(None);
+            }
+            plain
+        })
+    }
+
+    /// Whether an object has nothing in it, since what it keeps of a plain one is all that counts.
+    fn changes_nothing(&mut self, made: &Made<'a>, plain: &Made<'a>, kept: &[Kept]) -> bool {
+        let nothing = match made.kind {
+            Kind::Blob => clean(self.visitor, &made.rope, plain.rope.len(), kept, &mut self.text),
             Kind::Tree => {
                 let data = made.rope.bytes(&mut self.text);
-                let mut all = Vec::with_capacity(base.starts.len() + 8);
-                let new = renewed(data, self.packs.id_len, &base.starts, kept, &mut all);
-                made.starts = all;
-                new.is_some_and(|new| new.iter().all(|entry| self.visitor.clean_name(entry.name)))
+                let mut all = Vec::with_capacity(plain.starts().len() + 8);
+                let new = renewed(data, self.packs.id_len, plain.starts(), kept, &mut all);
+                let clean = new.is_some_and(|new| new.iter().all(|entry| self.visitor.clean_name(entry.name)));
+                if clean {
+                    made.starts.get_or_init(|| all);
+                }
+                clean
             }
             Kind::Commit | Kind::Tag => false,
         };
-        made.plain
+        if nothing {
+            made.plain.set(Some(true));
+        }
+        nothing
     }
 
     fn keep(&mut self, pack: usize, at: u64, made: Made<'a>) -> Rc<Made<'a>> {

@@ -138,6 +138,29 @@ impl Kept {
     }
 }
 
+/// The runs that the base of a delta keeps of what the delta makes; apart from each other, and sorted.
+pub(super) fn reversed(kept: &[Kept]) -> Vec<Kept> {
+    let back = kept.iter().map(|run| Kept {
+        at: run.from,
+        from: run.at,
+        len: run.len,
+    });
+    let mut all: Vec<Kept> = back.collect();
+    all.sort_unstable_by_key(|run| run.at);
+    let mut end = 0;
+    // What a delta takes several times is kept once.
+    all.retain_mut(|run| {
+        let cut = end.max(run.at) - run.at;
+        if cut >= run.len {
+            return false;
+        }
+        (run.at, run.from, run.len) = (run.at + cut, run.from + cut, run.len - cut);
+        end = run.end();
+        true
+    });
+    all
+}
+
 /// What of an object is not kept from its base, sorted: inserted bytes, and empty ranges where bytes that were
 /// not neighbours have become neighbours, or where the base began or ended otherwise.
 pub(super) fn changed(kept: &[Kept], base_len: usize, len: usize) -> Vec<Range<usize>> {
@@ -168,6 +191,16 @@ mod tests {
             let bytes = [&[3, 4][..], steps].concat();
             assert!(delta(&bytes).unwrap().any(|step| step.is_err()), "{steps:?}");
         }
+    }
+
+    #[test]
+    fn a_delta_read_backwards_keeps_each_byte_once() {
+        let kept = |at, from, len| Kept { at, from, len };
+        assert_eq!(
+            reversed(&[kept(0, 10, 5), kept(5, 0, 4), kept(20, 12, 6), kept(30, 11, 2)]),
+            [kept(0, 5, 4), kept(10, 0, 5), kept(15, 23, 3)]
+        );
+        assert!(reversed(&[]).is_empty());
     }
 
     #[test]

@@ -16,12 +16,14 @@ use crate::finding::Place;
 use crate::port::{ObjectVisitor, Outage};
 use crate::push::Oid;
 use gix::objs::Kind;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Up to this many blobs, starting threads costs more than it saves.
 const FEW: usize = 256;
+/// Bytes of two trees that are compared at once.
+const BLOCK: usize = 64;
 /// This many blobs wait at most, so that their places do not fill the memory.
 const MAX_WAITING: usize = 1 << 16;
 
@@ -35,6 +37,8 @@ pub(super) struct Introduced<'a, V: ObjectVisitor> {
     along: Option<(Chains<'a, V>, usize)>,
     /// Blobs that are looked at later, by all threads.
     waiting: Vec<(Oid, Place)>,
+    /// The trees of the commits that were visited, for those that stand on them.
+    roots: HashMap<Oid, Oid>,
     /// Buffers to be used again: trees are many and large.
     spare: Vec<Vec<u8>>,
     visited: HashSet<Oid>,
@@ -78,6 +82,7 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             deadline,
             along: None,
             waiting: Vec::new(),
+            roots: HashMap::new(),
             spare: Vec::new(),
             visited: HashSet::new(),
             hits: Vec::new(),
@@ -107,8 +112,13 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
         };
         self.visit(oid, place)?;
         let Some(tree) = head.tree else { return Ok(()) };
+        self.roots.insert(oid, tree);
         let mut before = Vec::new();
         for &parent in &head.parents {
+            if let Some(&tree) = self.roots.get(&parent) {
+                before.push(tree);
+                continue;
+            }
             // A shallow clone ends before some: then more is looked at, not less.
             if self.store.packs().has(parent) || self.store.has(parent)? {
                 before.extend(self.head(parent)?.tree);
@@ -278,7 +288,8 @@ impl<'a, V: ObjectVisitor> Introduced<'a, V> {
             let mut chains = Chains::new(store, visitor, limit);
             let mut seen = Seen::default();
             while let Some(versions) = files.get(next.fetch_add(1, Relaxed)) {
-                for (oid, place) in *versions {
+                // Git makes the older versions from the newer ones: these are looked at whole, those by what differs.
+                for (oid, place) in versions.iter().rev() {
                     deadline.check()?;
                     seen.blob(&mut chains, *oid, place);
                 }
@@ -388,37 +399,35 @@ impl<H> Seen<H> {
     }
 }
 
-/// Goes on behind the entries that come next in all of these trees byte for byte: nearly all of a tree stands in
+/// Goes on behind the entries that come next in one of the earlier trees byte for byte: nearly all of a tree stands in
 /// its parents' as it is.
 ///
 /// * `starts`: where the entries of a tree of `len` bytes start; nothing is skipped if that is not known.
 fn skip_run(entries: &mut TreeEntries<'_>, earlier: &mut [TreeEntries<'_>], starts: &[u32], len: usize) {
-    let rest = entries.rest();
-    let Some(same) = earlier.iter().map(|old| common(rest, old.rest())).min() else {
+    if starts.is_empty() {
         return;
-    };
+    }
+    let rest = entries.rest();
     let at = len - rest.len();
-    let last = starts.partition_point(|start| *start as usize <= at + same);
-    let end = starts[..last].last().map_or(at, |start| *start as usize);
-    if end > at {
-        let run = &rest[..end - at];
-        entries.skip(run);
-        for old in earlier {
-            old.skip(run);
-        }
+    for old in earlier {
+        let same = common(rest, old.rest());
+        let last = starts.partition_point(|start| *start as usize <= at + same);
+        let end = starts[..last].last().map_or(at, |start| *start as usize);
+        let run = &rest[..end.saturating_sub(at)];
+        old.skip(run);
+        // One that had fewer of them finds the others by their names.
+        let more = run.get(rest.len() - entries.left()..).unwrap_or_default();
+        entries.skip(more);
     }
 }
 
 /// How many bytes two texts have in common at their beginning.
 fn common(a: &[u8], b: &[u8]) -> usize {
-    let mut same = 0;
-    for (x, y) in a.chunks(64).zip(b.chunks(64)) {
-        if x != y {
-            return same + x.iter().zip(y).take_while(|(x, y)| x == y).count();
-        }
-        same += x.len();
-    }
-    same
+    let (a_blocks, _) = a.as_chunks::<BLOCK>();
+    let (b_blocks, _) = b.as_chunks::<BLOCK>();
+    let blocks = a_blocks.iter().zip(b_blocks).take_while(|(x, y)| x == y).count();
+    let (a, b) = (&a[blocks * BLOCK..], &b[blocks * BLOCK..]);
+    blocks * BLOCK + a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
 /// The entry of a tree that has the name and kind of order of another; entries are asked for in their order.

@@ -94,18 +94,22 @@ impl<'m> Rope<'m> {
     /// The delta is malformed, or is for a base of another size.
     pub(super) fn apply(&self, bytes: Vec<u8>, meter: &'m AtomicU64) -> Result<(Self, Vec<Kept>), BadDelta> {
         let mut made = Self {
-            sources: self.sources.clone(),
-            parts: Vec::with_capacity(self.parts.len() + 8),
+            sources: Vec::with_capacity(self.sources.len() + 1),
+            parts: Vec::new(),
             len: 0,
         };
+        made.sources.extend_from_slice(&self.sources);
         let own = made.hold(bytes, meter);
         let bytes = Arc::clone(&made.sources[own]);
         let delta = delta(&bytes.bytes)?;
+        // To count the steps costs less than lists that grow.
+        let steps = delta.count();
+        made.parts.reserve(self.parts.len() + steps);
         let len = usize::try_from(delta.len).map_err(|_| BadDelta)?;
         if delta.base_len != self.len as u64 {
             return Err(BadDelta);
         }
-        let mut kept: Vec<Kept> = Vec::new();
+        let mut kept: Vec<Kept> = Vec::with_capacity(steps / 2 + 1);
         for step in delta {
             match step? {
                 Step::Insert(range) => made.part(own, range),

@@ -115,8 +115,39 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
+/// What each character of either alphabet stands for; of others, anything.
+const VALUES: [u8; 256] = {
+    let mut values = [0; 256];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut i = 0;
+    while i < 64 {
+        values[alphabet[i] as usize] = i as u8;
+        i += 1;
+    }
+    values[b'-' as usize] = 62;
+    values[b'_' as usize] = 63;
+    values
+};
+
+/// Whether the first two bytes that a run stands for may be those of anything of use; nearly all names end here.
+fn may_begin(written: &[u8]) -> bool {
+    let value = |at: usize| VALUES[usize::from(written[at])];
+    let first = value(0) << 2 | value(1) >> 4;
+    let second = value(1) << 4 | value(2) >> 2;
+    let text = |b: u8| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e);
+    // Zeros are those of UTF-16, the others those of compressed streams.
+    (text(first) || matches!(first, 0 | 0x1f | 0xfd)) && (text(second) || matches!(second, 0 | 0x8b | 0xb5))
+}
+
 /// The engine that decodes a run, if what it begins with may be of use.
 fn base64_head(written: &[u8]) -> Option<&'static GeneralPurpose> {
+    if !may_begin(written) {
+        return None;
+    }
+    head_engine(written)
+}
+
+fn head_engine(written: &[u8]) -> Option<&'static GeneralPurpose> {
     let engine = if written.iter().any(|b| matches!(b, b'-' | b'_')) {
         &URL_SAFE
     } else {
@@ -343,6 +374,22 @@ mod tests {
                     assert!(span.start < span.end && span.end <= data.len());
                 }
             });
+        }
+
+        #[test]
+        fn no_run_of_use_ends_at_its_first_two_bytes(
+            written in "[A-Za-z0-9+/]{24}|[A-Za-z0-9_-]{24}",
+            head in prop::sample::select(vec![
+                b"PK\x03\x04".to_vec(), vec![0x1f, 0x8b, 8], b"\xfd7zXZ\0".to_vec(), b"BZh91AY&".to_vec(),
+                vec![0x28, 0xb5, 0x2f, 0xfd], vec![0x51, 0x2a, 0x4d, 0x18], b"%PDF-".to_vec(),
+                b"a\0b\0c\0".to_vec(), b"\0a\0b\0c".to_vec(), b"\r\n\t ~".to_vec(),
+            ]),
+            tail in prop::collection::vec(any::<u8>(), 20),
+        ) {
+            let head = [head, tail].concat();
+            for written in [written, PADDED.encode(&head), PADDED_URL.encode(&head)] {
+                prop_assert!(may_begin(written.as_bytes()) || head_engine(written.as_bytes()).is_none());
+            }
         }
 
         #[test]

@@ -5,7 +5,8 @@
 
 use super::context::Found;
 use super::evidence::{self, Structure};
-use super::rules::{Entry, Expression, RuleSet};
+use super::expression::Expression;
+use super::rules::{Entry, RuleSet};
 use super::shape::Reach;
 use super::simd::{self, Level};
 use crate::finding::Confidence;
@@ -108,9 +109,12 @@ impl Sweep<'_> {
     fn candidate(&mut self, position: usize) {
         let rules = self.rules;
         let table = rules.table();
-        let mut window = [0; 4];
-        let tail = &self.text[position..self.text.len().min(position + 4)];
-        window[..tail.len()].copy_from_slice(tail);
+        let window = self.text[position..].first_chunk().copied().unwrap_or_else(|| {
+            let mut window = [0; 4];
+            let tail = &self.text[position..];
+            window[..tail.len()].copy_from_slice(tail);
+            window
+        });
         for window in table.windows(u32::from_le_bytes(window) | super::table::FOLD) {
             let keyword = &table.keywords[usize::from(window.keyword)];
             let Some(start) = position.checked_sub(usize::from(window.offset)) else {
@@ -186,7 +190,7 @@ impl Sweep<'_> {
         };
         while at < end && !self.found.overflow {
             let input = Input::new(self.text).range(at..end);
-            let Some(mut whole) = expression.regex.search(&input) else {
+            let Some(mut whole) = expression.search(&input) else {
                 break;
             };
             let mut limit = end;
@@ -197,7 +201,7 @@ impl Sweep<'_> {
                 let input = Input::new(self.text)
                     .range(whole.start()..limit)
                     .anchored(Anchored::Yes);
-                whole = expression.regex.search(&input).unwrap_or(whole);
+                whole = expression.search(&input).unwrap_or(whole);
             }
             at = whole.end().max(at + 1);
             self.regions[i].done = at;
@@ -210,17 +214,17 @@ impl Sweep<'_> {
     ///
     /// * `limit`: where the search ended that found the match.
     fn secret(&self, expression: &Expression, whole: Match, limit: usize) -> Range<usize> {
-        if expression.group == 0 {
+        let Some(all) = expression.whole().filter(|all| all.group > 0) else {
             return whole.range();
-        }
+        };
         // Few places come this far: groups are told apart for these alone.
-        let mut captures = expression.regex.create_captures();
+        let mut captures = all.regex.create_captures();
         let input = Input::new(self.text)
             .range(whole.start()..limit)
             .anchored(Anchored::Yes);
-        expression.regex.search_captures(&input, &mut captures);
+        all.regex.search_captures(&input, &mut captures);
         captures
-            .get_group(expression.group)
+            .get_group(all.group)
             .map_or(whole.range(), |span| span.start..span.end)
     }
 

@@ -73,15 +73,9 @@ fn cluster_end(data: &[u8], first: usize) -> usize {
 
 /// The first escape in `from..to`; its form may end after `to`.
 fn next_escape(data: &[u8], from: usize, to: usize) -> Option<usize> {
-    let mut at = from;
-    while at < to {
-        at = simd::find(Level::detect(), &FORMS, data, at..to)?;
-        if escape(data, at).is_some() || alike::stands_out(data, at) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
+    simd::find(Level::detect(), &FORMS, data, from..to, &mut |at| {
+        (escape(data, at).is_some() || alike::stands_out(data, at)).then_some(at)
+    })
 }
 
 fn decode(data: &[u8], from: usize, to: usize) -> Piece {

@@ -32,7 +32,7 @@ pub struct Explanation {
 /// only near keywords, so that a match without one is shown as well.
 pub fn explain(rules: &RuleSet, id: &str, text: &[u8]) -> Option<Vec<Explanation>> {
     let entry = rules.entries().iter().find(|entry| entry.id == id)?;
-    let Some(expression) = entry.expression() else {
+    let Some(expression) = entry.expression().and_then(|expression| expression.whole()) else {
         return Some(Vec::new());
     };
     let mut captures = expression.regex.create_captures();

@@ -63,15 +63,11 @@ pub(crate) fn each(data: &[u8], found: &mut dyn FnMut(Piece)) {
 
 /// The first joint that starts in `from..to`: from the closing quote to the opening one, both included.
 fn next(data: &[u8], from: usize, to: usize) -> Option<Range<usize>> {
-    let mut at = from;
-    while at < to {
-        at = 1 + simd::find(Level::detect(), &FORM, data, at.saturating_sub(1)..to - 1)?;
-        if let Some(end) = joint(data, at) {
-            return Some(at..end);
-        }
-        at += 1;
-    }
-    None
+    // A form begins one byte before its quote.
+    let forms = from.saturating_sub(1)..to.saturating_sub(1);
+    simd::find(Level::detect(), &FORM, data, forms, &mut |at| {
+        joint(data, at + 1).map(|end| at + 1..end)
+    })
 }
 
 /// Where the joint whose closing quote stands at `at` ends, if both parts may be of one token.

@@ -14,7 +14,7 @@ use std::ops::Range;
 /// Bytes from the keyword's start on that are looked at.
 const MAX_COLUMNS: usize = 24;
 /// Runs that are looked for: the most telling.
-const MAX_NEEDS: usize = 3;
+const MAX_NEEDS: usize = 5;
 /// Least bits that a run tells to be looked for.
 const MIN_TOLD: f64 = 2.0;
 
@@ -43,6 +43,10 @@ impl Bytes {
         Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
     }
 
+    fn count(self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
     /// Whether all of them are of a kind.
     fn all(self, kind: impl Fn(u8) -> bool) -> bool {
         (0..=u8::MAX).filter(|byte| self.holds(*byte)).all(kind)
@@ -56,7 +60,7 @@ pub(crate) struct Outline {
     pub(crate) before: Bytes,
     /// What stands from it on, byte by byte.
     pub(crate) after: Cow<'static, [Bytes]>,
-    /// Runs that stand somewhere from it on.
+    /// Runs that stand somewhere from it on, one after the other.
     pub(crate) needs: Cow<'static, [Need]>,
     /// Whether the keyword's place is known; else the runs may also stand before it.
     pub(crate) known: bool,
@@ -72,20 +76,22 @@ pub(crate) struct Need {
 impl Need {
     /// How many bits of information it is that a text has such a run, roughly.
     fn told(self) -> f64 {
-        let size: u32 = self.class.0.iter().map(|word| word.count_ones()).sum();
-        self.least as f64 * (256.0 / f64::from(size.max(1))).log2()
+        self.least as f64 * (256.0 / f64::from(self.class.count().max(1))).log2()
     }
 
-    /// Whether a text has such a run: looks at the last byte of each possible one first.
-    fn met(self, text: &[u8]) -> bool {
+    /// Where the first such run of a text has its least length; looks at the last byte of each possible one first.
+    fn met(self, text: &[u8]) -> Option<usize> {
+        if self.least == 1 {
+            return text.iter().position(|byte| self.class.holds(*byte)).map(|at| at + 1);
+        }
         let mut start = 0;
-        while let Some(run) = text.get(start..start + self.least) {
+        loop {
+            let run = text.get(start..start + self.least)?;
             match run.iter().rposition(|byte| !self.class.holds(*byte)) {
                 Some(gap) => start += gap + 1,
-                None => return true,
+                None => return Some(start + self.least),
             }
         }
-        false
     }
 }
 
@@ -126,9 +132,11 @@ impl Outline {
         // A letter or a digit stands anywhere; the keyword's own would be the first to be found.
         let sign = |need: &Need| need.class.all(|byte| !byte.is_ascii_alphanumeric());
         all.retain(|need| need.told() >= MIN_TOLD && (need.least > 1 || sign(need)));
-        all.sort_by(|a, b| b.told().total_cmp(&a.told()));
-        all.truncate(MAX_NEEDS);
-        this.needs = all.into();
+        let mut best: Vec<(usize, Need)> = all.into_iter().enumerate().collect();
+        best.sort_by(|(_, a), (_, b)| b.told().total_cmp(&a.told()));
+        best.truncate(MAX_NEEDS);
+        best.sort_by_key(|(place, _)| *place);
+        this.needs = best.into_iter().map(|(_, need)| need).collect();
         this
     }
 
@@ -141,8 +149,13 @@ impl Outline {
 
     /// The same: the bytes of the region in which a match with it lies.
     pub(crate) fn admits_region(&self, text: &[u8], at: usize, region: &Range<usize>) -> bool {
-        let from = if self.known { at } else { region.start };
-        self.needs.iter().all(|need| need.met(&text[from..region.end]))
+        let mut rest = &text[if self.known { at } else { region.start }..region.end];
+        // Whatever runs a match has, those that end first leave the most for the next ones.
+        self.needs.iter().all(|need| {
+            let end = need.met(rest);
+            rest = &rest[end.unwrap_or(0)..];
+            end.is_some()
+        })
     }
 }
 
@@ -357,6 +370,9 @@ mod tests {
         let admits = |text: &str, at: usize| outline.admits_region(text.as_bytes(), at, &(0..text.len()));
         assert!(admits(concat!("password = 'hunter", "22'"), 0));
         assert!(!admits("'= hunter22' password", 13));
+        // Each run stands behind the one before it.
+        assert!(!admits("password '' = x", 0));
+        assert!(!admits("password '' = 'x", 0));
         assert!(!admits("the password is hunter22", 4));
         // Where the keyword's place is not known, all of the region counts.
         let regex = r"(?:[a-f0-9]{16} token|token [a-f0-9]{24})";

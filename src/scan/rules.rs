@@ -6,6 +6,7 @@
 mod compiled;
 
 use super::evidence::Check;
+use super::expression::Expression;
 use super::outline::Outline;
 use super::shape::{self, Reach};
 use super::source::{self, Parsed, RuleError};
@@ -13,7 +14,6 @@ use super::table::{self, Table};
 use crate::finding::{Confidence, Severity};
 use crate::glob::PathGlob;
 use crate::rule::{GENERIC, PathSeverity, Rule, severity_at};
-use regex_automata::meta;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -42,13 +42,6 @@ pub(crate) struct Entry {
     ready: Option<&'static Outline>,
     outline: OnceLock<Outline>,
     expression: OnceLock<Option<Expression>>,
-}
-
-/// A compiled expression.
-pub(crate) struct Expression {
-    pub(crate) regex: meta::Regex,
-    /// The capture group that holds the secret; 0 = the whole match.
-    pub(crate) group: usize,
 }
 
 impl Entry {
@@ -98,16 +91,6 @@ impl Entry {
         self.expression
             .get_or_init(|| Expression::compile(&self.regex))
             .as_ref()
-    }
-}
-
-impl Expression {
-    fn compile(regex: &str) -> Option<Self> {
-        let regex = shape::compile(regex).ok()?;
-        let info = regex.group_info();
-        let named = info.to_index(regex_automata::PatternID::ZERO, "secret");
-        let group = named.unwrap_or(usize::from(info.group_len(regex_automata::PatternID::ZERO) > 1));
-        Some(Self { regex, group })
     }
 }
 

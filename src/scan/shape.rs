@@ -27,13 +27,21 @@ pub(crate) fn parser() -> regex_syntax::Parser {
     regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build()
 }
 
+/// Bytes that a compiled expression may take.
+pub(crate) const MAX_COMPILED: usize = 16 << 20;
+
+/// How an expression is read: it matches bytes, and its classes are of ASCII.
+pub(crate) fn syntax() -> regex_automata::util::syntax::Config {
+    regex_automata::util::syntax::Config::new().unicode(false).utf8(false)
+}
+
 /// Compiles an expression: bytes, ASCII classes, bounded size.
 ///
 /// # Errors
 /// The reason, one or more lines, quoting the expression.
 pub fn compile(regex: &str) -> Result<meta::Regex, String> {
     meta::Builder::new()
-        .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
+        .syntax(syntax())
         .configure(
             meta::Config::new()
                 .utf8_empty(false)
@@ -42,8 +50,9 @@ pub fn compile(regex: &str) -> Result<meta::Regex, String> {
                 .auto_prefilter(false)
                 // Would serve matches alone, which are few.
                 .onepass(false)
-                .nfa_size_limit(Some(16 << 20))
-                .hybrid_cache_capacity(4 << 20),
+                // The machine that most searches run is made by itself (`expression`).
+                .hybrid(false)
+                .nfa_size_limit(Some(MAX_COMPILED)),
         )
         .build(regex)
         .map_err(|e| match e.syntax_error() {

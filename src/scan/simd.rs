@@ -67,25 +67,34 @@ pub(crate) fn candidates(level: Level, table: &Table, data: &[u8], found: &mut i
     });
 }
 
-/// The first position in `from..to` at which the bytes of `data` pass a set; what passes may stand over `to`.
-pub(crate) fn find<const BYTES: usize>(
+/// What `of` makes of the first position in `range` of which it makes anything; it is asked about those at which the
+/// bytes of `data` pass a set, ascending. What passes may stand over the range's end.
+pub(crate) fn find<const BYTES: usize, T>(
     level: Level,
     set: &Set<1, BYTES>,
     data: &[u8],
     range: Range<usize>,
-) -> Option<usize> {
+    of: &mut impl FnMut(usize) -> Option<T>,
+) -> Option<T> {
     let (from, to) = (range.start, range.end.min(data.len()));
     // The bytes after `to` count for forms that start before it.
     let part = data.get(from..to.saturating_add(BYTES - 1).min(data.len()))?;
     let mut first = None;
-    sweep::<0, _, _>(level, set, part, &mut |at, _, mask| {
-        if mask == 0 {
-            return ControlFlow::Continue(());
+    sweep::<0, _, _>(level, set, part, &mut |at, _, mut mask| {
+        while mask != 0 {
+            let here = from + at + mask.trailing_zeros() as usize;
+            if here >= to {
+                return ControlFlow::Break(());
+            }
+            first = of(here);
+            if first.is_some() {
+                return ControlFlow::Break(());
+            }
+            mask &= mask - 1;
         }
-        first = Some(from + at + mask.trailing_zeros() as usize);
-        ControlFlow::Break(())
+        ControlFlow::Continue(())
     });
-    first.filter(|at| *at < to)
+    first
 }
 
 /// Calls `found` with each longest run of bytes of a class that has at least `LEAST` of them; 16 to 32.
@@ -587,8 +596,18 @@ mod tests {
     const FORM: Set<1, 3> = Set::of(&[[(1 << 5, 1 << 2), (0x03ff, 1 << 3), (0x03ff, 1 << 3)]]);
 
     fn found(level: Level, data: &[u8]) -> Vec<usize> {
-        let next = |from: usize| find(level, &FORM, data, from..data.len());
+        let next = |from: usize| find(level, &FORM, data, from..data.len(), &mut Some);
         std::iter::successors(next(0), |at| next(at + 1)).collect()
+    }
+
+    /// The same in one go.
+    fn found_at_once(level: Level, data: &[u8]) -> Vec<usize> {
+        let mut all = Vec::new();
+        find(level, &FORM, data, 0..data.len(), &mut |at| {
+            all.push(at);
+            None::<()>
+        });
+        all
     }
 
     fn found_plainly(data: &[u8]) -> Vec<usize> {
@@ -641,6 +660,7 @@ mod tests {
             for level in levels() {
                 prop_assert_eq!(&run(level, &table, data), &meant(&table, data));
                 prop_assert_eq!(&found(level, data), &found_plainly(data));
+                prop_assert_eq!(&found_at_once(level, data), &found_plainly(data));
                 prop_assert_eq!(&run_list(level, data), &runs_plainly(data));
             }
         }

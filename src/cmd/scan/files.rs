@@ -99,7 +99,7 @@ impl<'a> Walk<'a> {
             Ok(items) => items,
             Err(e) => return self.unreadable("folder-unreadable", shown, &e),
         };
-        items.sort_by_key(std::fs::DirEntry::file_name);
+        items.sort_by_cached_key(std::fs::DirEntry::file_name);
         for item in items {
             if !self.excluded.is_empty() && self.excluded.contains(&item.path()) {
                 continue;
@@ -250,7 +250,7 @@ fn scan_target(eye: &Eye, crew: &Crew, target: &Target, max: u64, buffer: &mut B
 }
 
 fn scan_file(eye: &Eye, crew: &Crew, target: &Target, max: u64, buffer: &mut Buffer) -> std::io::Result<Outcomes> {
-    let mut file = File::open(&target.path)?;
+    let file = File::open(&target.path)?;
     let size = file.metadata()?.len();
     if size > max {
         let title = format!("a file of {size} bytes, more than --max-file-size {max}; it was not scanned");
@@ -259,7 +259,34 @@ fn scan_file(eye: &Eye, crew: &Crew, target: &Target, max: u64, buffer: &mut Buf
             ..Outcomes::default()
         });
     }
-    scan_stream(eye, crew, &target.shown, &mut file, size, buffer)
+    let mut sized = Sized {
+        file,
+        size,
+        read: 0,
+        ended: false,
+    };
+    scan_stream(eye, crew, &target.shown, &mut sized, size, buffer)
+}
+
+/// A regular file of a known size, which is not asked again for what follows its end.
+struct Sized {
+    file: File,
+    size: u64,
+    read: u64,
+    ended: bool,
+}
+
+impl Read for Sized {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let count = self.file.read(into)?;
+        self.read += count as u64;
+        // Less than was asked for is given at the end; a file that grows or shrinks shows it by its size.
+        self.ended = count < into.len() && self.read == self.size;
+        Ok(count)
+    }
 }
 
 /// Scans what comes from a file, a pipe or the like.

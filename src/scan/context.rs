@@ -215,7 +215,8 @@ pub(crate) fn said_before(found: &Found) -> bool {
     let letter =
         |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'));
     let mut places = memchr::memmem::find_iter(before, secret);
-    places.any(|at| !(at > 0 && letter(before.get(at - 1))) && !letter(before.get(at + secret.len())))
+    let joined = |at: usize| at.checked_sub(1).is_some_and(|last| letter(before.get(last)));
+    places.any(|at| !joined(at) && !letter(before.get(at + secret.len())))
 }
 
 /// Whether letters or digits go on before or after a secret, where the expression does not say what stands there.

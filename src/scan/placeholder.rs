@@ -257,7 +257,7 @@ pub(crate) fn encoded_words(secret: &[u8]) -> bool {
 /// The printable text that a value of hexadecimal digits writes; `None` if it is none.
 fn unhexed(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let pair = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
-    let hex = text.len() >= 8 && text.len() % 2 == 0 && text.iter().all(u8::is_ascii_hexdigit);
+    let hex = text.len() >= 8 && text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit);
     let bytes: Option<Vec<u8>> = text.chunks(2).map(pair).collect();
     let bytes = Zeroizing::new(bytes.filter(|_| hex)?);
     bytes

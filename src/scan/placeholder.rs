@@ -246,7 +246,7 @@ pub(crate) fn encoded_words(secret: &[u8]) -> bool {
     let words = |text: &[u8]| own_name(text) || phrase(text);
     match text.iter().position(|b| *b == b':') {
         _ if !text.is_ascii() => false,
-        None => words(&text) || worded(&text),
+        None => words(&text) || worded(&text) || text.iter().all(u8::is_ascii_alphabetic) && likeness::ordinary(&text),
         Some(colon) => {
             let (user, password) = (&text[..colon], &text[colon + 1..]);
             password.len() < 5 || user == password || placeholder(password) || words(password)

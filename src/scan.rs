@@ -50,6 +50,7 @@ mod outline;
 mod part;
 mod place;
 mod placeholder;
+mod readable;
 mod rules;
 pub mod shape;
 mod simd;

@@ -4,6 +4,7 @@
 //! confidence and never raise it, so that what a writer puts there can at most
 //! turn a finding into advice. Out of scope: the secret itself (`evidence`).
 
+use super::likeness;
 use super::placeholder::words;
 use std::ops::Range;
 use zeroize::Zeroizing;
@@ -41,8 +42,9 @@ impl Found<'_> {
 }
 
 /// Words of a name whose value is meant to be seen, or is a digest of something.
-const SEEN: [&str; 30] = [
+const SEEN: [&str; 33] = [
     "alphabet",
+    "authenticity",
     "licence",
     "license",
     "cache",
@@ -50,6 +52,7 @@ const SEEN: [&str; 30] = [
     "checksum",
     "commit",
     "crypted",
+    "csrf",
     "digest",
     "encrypted",
     "fingerprint",
@@ -72,6 +75,7 @@ const SEEN: [&str; 30] = [
     "srcrev",
     "uuid",
     "guid",
+    "xsrf",
 ];
 
 /// Words at the end of a name whose value tells where or what something is: `secretName`, `token_url`.
@@ -101,7 +105,11 @@ pub(crate) fn seen(found: &Found) -> bool {
         .iter()
         .map(|word| word.as_str())
         .eq(["sec", "web", "socket", "key"]);
-    about || nonce || words.iter().any(|word| SEEN.contains(&word.as_str()))
+    // What a password became before it was stored.
+    let encoded = words
+        .windows(2)
+        .any(|two| two[0].as_str() == "encoded" && two[1].as_str() == "password");
+    about || nonce || encoded || words.iter().any(|word| SEEN.contains(&word.as_str()))
 }
 
 /// Whether the name before a secret can mean nothing but one: a password, a secret, or a key or token to get in with.
@@ -120,17 +128,95 @@ pub(crate) fn guarded(found: &Found) -> bool {
     words.iter().any(alone) || words.windows(2).any(pair)
 }
 
-/// Whether a password's hash stands where hashes are kept: an account's line in a password file (`bob:$apr1$…`), a
-/// line that says hash or crypt before it, a scheme in braces (`{bcrypt}$2a$…`).
+/// Whether a password's hash stands where hashes are kept, or is a literal of code that nothing calls a password.
+///
+/// Kept: an account's line in a password file (`bob:$apr1$…`), a line that says hash or crypt before it, a scheme in
+/// braces (`{bcrypt}$2a$…`). A literal stands for somebody's password under a name that says so, in an SQL statement
+/// and in a row of a dump.
 pub(crate) fn keeps_hashes(found: &Found) -> bool {
     let start = found.secret.start;
     let near = &found.text[start.saturating_sub(MAX_NAME)..start];
     let line = memchr::memrchr(b'\n', near).map_or(near, |feed| &near[feed + 1..]);
-    let said = |word: &Zeroizing<String>| word.contains("hash") || word.contains("crypt") || word.contains("htpasswd");
+    let said = |word: &Zeroizing<String>| {
+        ["hash", "crypt", "htpasswd", "encoded"]
+            .iter()
+            .any(|sign| word.contains(sign))
+    };
     let account = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'@' | b'_' | b'-' | b'+');
     let name = line.trim_ascii_start().strip_suffix(b":");
     let ends = matches!(found.text.get(found.secret.end), None | Some(b'\n' | b'\r'));
-    words(line).iter().any(said) || ends && name.is_some_and(|name| !name.is_empty() && name.iter().all(account))
+    words(line).iter().any(said)
+        || ends && name.is_some_and(|name| !name.is_empty() && name.iter().all(account))
+        || line.ends_with(b"\"") && !somebodys(line)
+        || line.ends_with(b"'") && !somebodys(line)
+}
+
+/// Whether a line before a literal says that it is somebody's password, or is a statement or a row of SQL.
+fn somebodys(line: &[u8]) -> bool {
+    let said = |word: &Zeroizing<String>| {
+        word.contains("pass")
+            || [
+                "pwd",
+                "shadow",
+                "insert",
+                "into",
+                "values",
+                "update",
+                "set",
+                "identified",
+            ]
+            .contains(&word.as_str())
+    };
+    line.trim_ascii_start().starts_with(b"(") || words(line).iter().any(said)
+}
+
+/// Whether a secret is a piece of a package's file or requirement: `hf_transfer-0.1.9-cp38-abi3.whl`, `api-core==2.18.0`.
+///
+/// Such a word has a version in it, of three numbers or more, after `-`, `_`, `@` or `==`.
+pub(crate) fn packaged(found: &Found) -> bool {
+    let part = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'+' | b'-' | b'=' | b'@');
+    let (start, end) = (found.secret.start, found.secret.end);
+    let before = found.text[start.saturating_sub(MAX_NAME)..start]
+        .iter()
+        .rev()
+        .take_while(part);
+    let after = found.text[end..].iter().take(MAX_NAME).take_while(part);
+    let word = &found.text[start - before.count()..end + after.count()];
+    let joins = |at: usize| matches!(word[at], b'-' | b'_' | b'@') || at > 0 && word[at - 1..=at] == *b"==";
+    (0..word.len()).any(|at| joins(at) && numbers(&word[at + 1..]) >= 3)
+}
+
+/// How many numbers of at most four digits a text begins with, a point between them: 3 in `0.1.9-cp38`.
+fn numbers(text: &[u8]) -> usize {
+    let digits = |part: &&[u8]| (1..=4).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
+    let version = text
+        .split(|b| !b.is_ascii_digit() && *b != b'.')
+        .next()
+        .unwrap_or_default();
+    version.split(|b| *b == b'.').take_while(digits).count()
+}
+
+/// Whether a secret is the key with which a page searches: 32 hexadecimal digits beside the name of an index.
+///
+/// <https://docsearch.algolia.com/docs/api/>: `appId`, `apiKey`, `indexName`, all of them in the page.
+pub(crate) fn searches(found: &Found) -> bool {
+    let (start, end) = (found.secret.start, found.secret.end);
+    let near = &found.text[start.saturating_sub(3 * MAX_NAME)..found.text.len().min(end + 3 * MAX_NAME)];
+    let named = |name: &[u8]| memchr::memmem::find(near, name).is_some();
+    end - start == 32
+        && found.secret().iter().all(u8::is_ascii_hexdigit)
+        && (named(b"indexName") || named(b"index_name"))
+}
+
+/// Whether a match has the same text before the secret, as a word: `user = "app", password = "app"`.
+pub(crate) fn said_before(found: &Found) -> bool {
+    let secret = found.secret();
+    let before = &found.text[found.whole.start.min(found.secret.start)..found.secret.start];
+    let letter =
+        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'));
+    let mut places = memchr::memmem::find_iter(before, secret);
+    let joined = |at: usize| at.checked_sub(1).is_some_and(|last| letter(before.get(last)));
+    places.any(|at| !joined(at) && !letter(before.get(at + secret.len())))
 }
 
 /// Whether letters or digits go on before or after a secret, where the expression does not say what stands there.
@@ -201,6 +287,12 @@ impl<'a> Address<'a> {
         }
     }
 
+    /// Whether the password is a word and the host this machine itself: `scott:tiger@localhost`.
+    pub(crate) fn word_at_home(&self) -> bool {
+        let home = matches!(self.host, b"localhost" | b"127.0.0.1");
+        home && self.secret.iter().all(u8::is_ascii_alphabetic) && likeness::ordinary(self.secret)
+    }
+
     /// Whether the password is the user's name again, or has fewer than five characters.
     pub(crate) fn token_password(&self) -> bool {
         let escapes = self.secret.iter().filter(|b| **b == b'%').count();
@@ -258,6 +350,8 @@ mod tests {
             "  bob:$6$x$y",
             "PWDHASH='$6$x$y'",
             "(\"{crypt}$6$x$y\")",
+            "assertTrue(matches(\"$6$x$y\"))",
+            "expected = '$6$x$y'",
         ] {
             assert!(kept(text), "{text}");
         }
@@ -265,11 +359,53 @@ mod tests {
             "$6$x$y",
             "root:$6$x$y:19000:0:",
             "password: $6$x$y",
-            "'bob', '$6$x$y')",
+            "(1, 'bob', '$6$x$y')",
+            "values('bob', '$6$x$y')",
+            "'password' => '$6$x$y'",
+            "bob, $6$x$y",
             "hash:\n $6$x$y",
         ] {
             assert!(!kept(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_piece_of_a_package_a_search_key_and_a_name_said_twice_are_known() {
+        let key = "0dbb76467f0c180a1344fc46858df17b";
+        assert!(packaged(&found(
+            "a/hf_transfer-0.1.9-cp38-abi3.whl",
+            "hf_transfer",
+            "cp38-abi3"
+        )));
+        assert!(packaged(&found("install api-core==2.18.0", "api", "core")));
+        for text in ["api_key=2.18.0", "a-1.2-cp38", "x-10.0"] {
+            assert!(!packaged(&found(text, text, text)), "{text}");
+        }
+        assert!(searches(&found(
+            &format!("apiKey: '{key}',\n indexName: 'docs'"),
+            "apiKey",
+            key
+        )));
+        assert!(!searches(&found(&format!("apiKey: '{key}',\n"), "apiKey", key)));
+        let twice = "user=\"app1\" password=\"app1\"";
+        let at = twice.len() - 5;
+        let pair = |text: &'static str| Found {
+            text: text.as_bytes(),
+            whole: 0..text.len(),
+            secret: at..at + 4,
+        };
+        assert!(said_before(&pair(twice)));
+        assert!(!said_before(&pair("user=\"x-app1\" password=\"app1\"")));
+    }
+
+    #[test]
+    fn a_word_is_no_password_of_this_machine_itself() {
+        let home = |host: &str| {
+            let text = format!("http://scott:tiger{}{host}", '@');
+            Address::round(&found(&text, "http", "tiger")).is_some_and(|a| a.word_at_home())
+        };
+        assert!(home("localhost:1/x"));
+        assert!(!home("db1/x") && !home("localhost.acme.com/x"));
     }
 
     #[test]

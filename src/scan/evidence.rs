@@ -5,10 +5,10 @@
 //! error away from a real one.
 
 use super::context::{self, Address, Found};
-use super::likeness;
 use super::placeholder::{
     crypted, encoded_words, own_name, phrase, placeholder, reference, repeated, sequential, worded,
 };
+use super::readable::readable;
 use super::rules::Entry;
 use crate::finding::Confidence;
 use base64::Engine;
@@ -106,6 +106,7 @@ pub(crate) fn judge(entry: &Entry, found: &Found) -> Option<Verdict> {
 fn doubts(entry: &Entry, found: &Found) -> impl Iterator<Item = (bool, &'static str)> {
     let secret = found.secret();
     let bound = entry.any_form();
+    let named = |judge: fn(&Found) -> bool| bound && judge(found);
     let address = Address::round(found);
     [
         (reference(secret), "a template or a reference"),
@@ -116,13 +117,22 @@ fn doubts(entry: &Entry, found: &Found) -> impl Iterator<Item = (bool, &'static 
             "only words, one of which is password, secret, token or key",
         ),
         (
-            bound && context::seen(found),
+            named(context::seen),
             "the name says that the value is meant to be seen, a digest, or says where something is",
         ),
         (context::part_of_more(found), "a piece of a longer word"),
         (
             crypted(secret) && context::keeps_hashes(found),
-            "a password's hash where hashes are kept",
+            "a password's hash where hashes are kept, or in code and not named a password",
+        ),
+        (named(context::packaged), "a piece of a package's name and version"),
+        (
+            named(context::searches),
+            "a search key beside the name of its index: pages carry it",
+        ),
+        (
+            named(context::said_before),
+            "the same text stands before it, as the user's name",
         ),
         (
             entry.generic && uuid(secret) && !context::guarded(found),
@@ -140,6 +150,10 @@ fn doubts(entry: &Entry, found: &Found) -> impl Iterator<Item = (bool, &'static 
         (
             address.as_ref().is_some_and(Address::token_password),
             "the password is the user's name, or shorter than five characters",
+        ),
+        (
+            address.as_ref().is_some_and(Address::word_at_home),
+            "a word as the password of this machine itself",
         ),
     ]
     .into_iter()
@@ -237,9 +251,24 @@ fn base62(mut number: u32) -> [u8; 6] {
     text
 }
 
+/// Texts that the examples of documentation end in: RFC 6749, 6455, 7515 and 9449, <https://jwt.io> and
+/// <https://discord.com/developers/docs/reference>.
+const SAMPLES: [&[u8]; 7] = [
+    b"2YotnFZFEjr1zCsicMWpAA",
+    b"tGzv3JOkF0XG5Qx2TlKWIA",
+    b"dGhlIHNhbXBsZSBub25jZQ==",
+    b"Xb1Mk2nEhe-4iUcrGOuegj57zMC",
+    b"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    b"Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU",
+    b"SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
+];
+
+/// A time that has passed, in seconds since 1970: the start of 2025.
+const PASSED: f64 = 1_735_689_600.0;
+
 /// Three parts, the first of which is JSON with an `alg`.
 ///
-/// One that nobody signed (`none`) gives no access. A head that is no JSON is another kind of text, which other
+/// One that nobody signed (`none`) gives no access, and one that expired before [`PASSED`] none any more. A head that is no JSON is another kind of text, which other
 /// rules may know by its name.
 fn jwt(secret: &[u8]) -> Structure {
     let mut parts = secret.split(|b| *b == b'.');
@@ -255,10 +284,11 @@ fn jwt(secret: &[u8]) -> Structure {
     };
     let algorithm = header.get("alg").and_then(serde_json::Value::as_str);
     let signed = algorithm.is_some_and(|name| !name.eq_ignore_ascii_case("none"));
-    if signed && !payload.is_empty() {
-        Structure::Confirmed
-    } else {
-        Structure::Refuted
+    let expires = json(payload).and_then(|claims| claims.get("exp")?.as_f64());
+    match expires {
+        _ if !signed || payload.is_empty() => Structure::Refuted,
+        Some(expired) if expired < PASSED => Structure::Possible,
+        _ => Structure::Confirmed,
     }
 }
 
@@ -319,44 +349,11 @@ fn random(secret: &[u8]) -> Structure {
     let letters = secret.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let number = letters == 0 && secret.len() < 30;
     let word = digits == 0 && secret.len() < 20;
-    let reads = path(secret) || identifier(secret) || host(secret) || likeness::ordinary(secret);
-    if number || word || reads || reference(secret) || worded(secret) || public_der(secret) {
+    if number || word || readable(secret) || reference(secret) || worded(secret) || public_der(secret) {
         Structure::Absent
     } else {
         Structure::Possible
     }
-}
-
-/// Three parts or more with `/` between them, one of which is a word.
-fn path(text: &[u8]) -> bool {
-    let parts = || text.split(|b| *b == b'/');
-    parts().count() >= 3 && parts().any(|part| part.len() >= 4 && likeness::ordinary(part))
-}
-
-/// Short parts with `_` between them, each of one case and with digits at one place only: `CFG80211_ADD_KEY2`.
-///
-/// Also one such name given to another, `key=other_key2`, and one in another, `module.some_key2`.
-fn identifier(text: &[u8]) -> bool {
-    let part = |part: &[u8]| {
-        let letters = || part.iter().filter(|b| b.is_ascii_alphabetic());
-        let runs = part.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
-        let one_case = letters().all(u8::is_ascii_uppercase) || letters().skip(1).all(u8::is_ascii_lowercase);
-        part.len() <= 14 && part.iter().all(u8::is_ascii_alphanumeric) && one_case && runs.count() <= 3
-    };
-    text.contains(&b'_') && text.split(|b| matches!(b, b'_' | b'=' | b'.')).all(part)
-}
-
-/// A host's name, perhaps with a path or a version after it: labels in lower case, one of them a word.
-///
-/// `secrets-store.csi.x-k8s.io/v1`, `keycloak.acme.com-tls`.
-fn host(text: &[u8]) -> bool {
-    let label = |label: &[u8]| {
-        let whole = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
-        (1..=40).contains(&label.len()) && label.iter().all(whole)
-    };
-    let name = text.split(|b| matches!(b, b'/' | b':')).next().unwrap_or_default();
-    let labels = || name.split(|b| *b == b'.');
-    labels().count() >= 3 && labels().all(label) && labels().any(|part| part.len() >= 4 && likeness::ordinary(part))
 }
 
 /// Base64 of a certificate or a public key: a DER sequence that begins with another, as no private key does.
@@ -381,14 +378,13 @@ fn uuid(text: &[u8]) -> bool {
     parts().map(<[u8]>::len).eq(lengths) && parts().flatten().all(u8::is_ascii_hexdigit)
 }
 
-/// Whether a value is the example of its provider's own documentation, which says so in capitals at its end.
+/// Whether a value is the example of a standard, or of its provider's own documentation, which says so at its end.
 ///
 /// AWS: `AKIAIOSFODNN7EXAMPLE` and the secrets that end in `EXAMPLEKEY`
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html>).
 fn documented(secret: &[u8]) -> bool {
-    [b"EXAMPLE".as_slice(), b"EXAMPLEKEY"]
-        .iter()
-        .any(|end| secret.ends_with(end))
+    let own = [b"EXAMPLE".as_slice(), b"EXAMPLEKEY"];
+    own.iter().chain(&SAMPLES).any(|end| secret.ends_with(end))
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
@@ -507,6 +503,14 @@ mod tests {
         for header in [r#"{"typ":"JWT"}"#, r#"{"alg":"none"}"#] {
             let text = format!("{}.{}.c2ln", part(header), part("{}"));
             assert_eq!(jwt(text.as_bytes()), Structure::Refuted, "{header}");
+        }
+        for (exp, structure) in [
+            ("1600000000", Structure::Possible),
+            ("4600000000", Structure::Confirmed),
+        ] {
+            let claims = format!(r#"{{"exp":{exp}}}"#);
+            let text = format!("{}.{}.c2ln", part(r#"{"alg":"HS256"}"#), part(&claims));
+            assert_eq!(jwt(text.as_bytes()), structure, "{exp}");
         }
         assert_eq!(jwt(b"eyJ"), Structure::Absent);
         assert_eq!(jwt(b"eyJoZWFkIGlzIG5v.eyJ9.c2ln"), Structure::Absent);

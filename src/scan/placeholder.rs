@@ -48,30 +48,43 @@ const WORDS: [&str; 33] = [
 /// Words that are a placeholder only when nothing else is there.
 ///
 /// With the word for password of translated texts.
-const ALONE: [&str; 31] = [
+const ALONE: [&str; 46] = [
+    "adgangskode",
     "admin",
     "apikey",
     "contrasena",
+    "contrasenya",
     "false",
     "foo",
+    "geslo",
     "guest",
     "haslo",
     "heslo",
+    "jelszo",
     "kennwort",
     "key",
+    "kodeord",
+    "losenord",
+    "lozinka",
     "none",
     "null",
     "parola",
+    "parole",
+    "parool",
+    "pasahitza",
     "pass",
+    "passord",
     "passwd",
     "password",
     "passwort",
     "postgres",
     "root",
     "salasana",
+    "sandi",
     "secret",
     "senha",
     "sifre",
+    "slaptazodis",
     "string",
     "test",
     "token",
@@ -79,7 +92,9 @@ const ALONE: [&str; 31] = [
     "user",
     "username",
     "wachtwoord",
+    "wagwoord",
     "your",
+    "zaporka",
 ];
 
 /// Whether a text only stands for a secret: a template, a reference, a word, a pattern of the hand.
@@ -104,14 +119,25 @@ pub(crate) fn reference(secret: &[u8]) -> bool {
     };
     variable
         || version(secret)
+        || digest(secret)
         || between(b"<", b">")
         || between(b"[", b"]")
         || between(b"(", b")")
         || between(b"{", b"}")
         || between(b"__", b"__")
-        || [b"${".as_slice(), b"$(", b"{{", b"#{", b"%(", b"<%", b"@@", b"..."]
-            .iter()
-            .any(|open| inside(open))
+        || [
+            b"${".as_slice(),
+            b"$(",
+            b"{{",
+            b"#{",
+            b"%(",
+            b"<%",
+            b"@@",
+            b"...",
+            b"&lt;",
+        ]
+        .iter()
+        .any(|open| inside(open))
         || [
             b"getenv".as_slice(),
             b"os.environ",
@@ -130,16 +156,32 @@ pub(crate) fn crypted(text: &[u8]) -> bool {
     text.starts_with(b"$") && memchr::memchr_iter(b'$', text).count() >= 3
 }
 
-/// What a package is asked for by: `^1.0.0`, `npm:^4.0.23`, `v2.1.3`, `>=3.2.1`.
+/// A digest that names its algorithm: `sha256:2c26…`, `hmac-sha256:…`, `sha512-…==`.
+fn digest(text: &[u8]) -> bool {
+    const ALGORITHMS: [&[u8]; 8] = [
+        b"sha1", b"sha224", b"sha256", b"sha384", b"sha512", b"md5", b"blake2b", b"blake3",
+    ];
+    let text = text.strip_prefix(b"hmac-").unwrap_or(text);
+    let digits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'_' | b'-');
+    let mut rests = ALGORITHMS.iter().filter_map(|name| text.strip_prefix(*name));
+    rests.any(|rest| matches!(rest, [b':' | b'-' | b'=', sum @ ..] if sum.len() >= 20 && sum.iter().all(digits)))
+}
+
+/// What a package is asked for by: `^1.0.0`, `npm:^4.0.23`, `v2.1.3`, `>=3.2.1`, `Version=16.0.0.0`.
 fn version(text: &[u8]) -> bool {
-    let at = text.iter().position(|b| *b == b':').map_or(0, |colon| colon + 1);
+    let name = text.strip_prefix(b"Version=").map(|_| b"Version=".len());
+    let at = text
+        .iter()
+        .position(|b| *b == b':')
+        .map_or(0, |colon| colon + 1)
+        .max(name.unwrap_or(0));
     let (scheme, rest) = text.split_at(at);
     let sign = rest
         .iter()
         .take_while(|b| matches!(b, b'^' | b'~' | b'<' | b'>' | b'=' | b'v'));
     let numbers = rest[sign.count()..].split(|b| *b == b'.');
-    scheme.iter().all(|b| b.is_ascii_lowercase() || *b == b':')
-        && numbers.clone().count() == 3
+    (name.is_some() || scheme.iter().all(|b| b.is_ascii_lowercase() || *b == b':'))
+        && (3..=4).contains(&numbers.clone().count())
         && numbers
             .into_iter()
             .all(|n| (1..=4).contains(&n.len()) && n.iter().all(u8::is_ascii_digit))
@@ -191,8 +233,11 @@ pub(crate) fn own_name(secret: &[u8]) -> bool {
         .any(|word| NAMES.contains(&word.as_str()) || word.contains("password") || word.contains("passwd"))
 }
 
-/// Base64 of words, or of `user:password` whose password is a placeholder: `dXNlcjpwYXNzd29yZA==`.
+/// Base64 of words, or of `user:password` whose password is a placeholder: `dXNlcjpwYXNzd29yZA==`; or words in hex.
 pub(crate) fn encoded_words(secret: &[u8]) -> bool {
+    if let Some(text) = unhexed(secret) {
+        return own_name(&text) || phrase(&text) || worded(&text);
+    }
     let body = secret.trim_ascii_end();
     let unpadded = body.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
     let Ok(text) = STANDARD_NO_PAD.decode(&body[..unpadded]).map(Zeroizing::new) else {
@@ -201,12 +246,24 @@ pub(crate) fn encoded_words(secret: &[u8]) -> bool {
     let words = |text: &[u8]| own_name(text) || phrase(text);
     match text.iter().position(|b| *b == b':') {
         _ if !text.is_ascii() => false,
-        None => words(&text),
+        None => words(&text) || worded(&text) || text.iter().all(u8::is_ascii_alphabetic) && likeness::ordinary(&text),
         Some(colon) => {
             let (user, password) = (&text[..colon], &text[colon + 1..]);
             password.len() < 5 || user == password || placeholder(password) || words(password)
         }
     }
+}
+
+/// The printable text that a value of hexadecimal digits writes; `None` if it is none.
+fn unhexed(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let pair = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
+    let hex = text.len() >= 8 && text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit);
+    let bytes: Option<Vec<u8>> = text.chunks(2).map(pair).collect();
+    let bytes = Zeroizing::new(bytes.filter(|_| hex)?);
+    bytes
+        .iter()
+        .all(|b| b.is_ascii_graphic() || *b == b' ')
+        .then_some(bytes)
 }
 
 /// Two ordinary words or more with separators between them: `required|min:6`, `change-this-key-in-2024`.
@@ -290,6 +347,9 @@ mod tests {
             "Wachtwoord",
             "npm:^4.0.23",
             "^1.0.0",
+            "Version=16.0.0.0",
+            "hmac-sha256:2d09b7dc250c78aab17d0bc11d4858",
+            "sha512-Aos28tfxN/Zk4V5ttr8Mr7Qu9/LW76rB7BZDdzT==",
             "************",
         ] {
             assert!(placeholder(text.as_bytes()), "{text}");

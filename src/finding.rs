@@ -21,6 +21,17 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// All, the least first, each with the name that it has in files.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("info", Self::Info),
+        ("low", Self::Low),
+        ("medium", Self::Medium),
+        ("high", Self::High),
+        ("critical", Self::Critical),
+    ];
+}
+
 /// How sure a finding is. Ordered: `Low < High`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +42,11 @@ pub enum Confidence {
     Medium,
     /// Hardly anything else has this form.
     High,
+}
+
+impl Confidence {
+    /// All, the least first, each with the name that it has in files.
+    pub const NAMED: [(&'static str, Self); 3] = [("low", Self::Low), ("medium", Self::Medium), ("high", Self::High)];
 }
 
 /// Whether a finding is about the developer's work or about us.

@@ -37,19 +37,6 @@ const MOST_SKEW: i64 = 86_400;
 /// Most approvals that GitHub takes.
 const MOST_APPROVALS: i64 = 10;
 
-const CONFIDENCES: [(&str, Confidence); 3] = [
-    ("low", Confidence::Low),
-    ("medium", Confidence::Medium),
-    ("high", Confidence::High),
-];
-const SEVERITIES: [(&str, Severity); 5] = [
-    ("info", Severity::Info),
-    ("low", Severity::Low),
-    ("medium", Severity::Medium),
-    ("high", Severity::High),
-    ("critical", Severity::Critical),
-];
-
 /// Reads and validates a policy text.
 pub(super) fn parse(file: &str, text: &str) -> Result<Policy, Vec<PolicyError>> {
     let mut blanked = String::new();
@@ -225,8 +212,14 @@ fn secrets(reader: &mut Reader<'_>, top: &mut Section<'_>) -> SecretPolicy {
         None => Section::absent(),
     };
     let refs = secret_refs(reader, &mut section);
-    let deny_confidence = named(reader, &mut section, "deny_confidence", &CONFIDENCES, Confidence::High);
-    let deny_severity = named(reader, &mut section, "deny_severity", &SEVERITIES, Severity::Low);
+    let deny_confidence = named(
+        reader,
+        &mut section,
+        "deny_confidence",
+        &Confidence::NAMED,
+        Confidence::High,
+    );
+    let deny_severity = named(reader, &mut section, "deny_severity", &Severity::NAMED, Severity::Low);
     let severity = severities(reader, &mut section);
     let sections = reader.sections(&mut section, "allow", "[[secrets.allow]]", &ALLOW);
     let mut seen = HashSet::new();
@@ -263,7 +256,7 @@ fn path_severity(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Li
     if !section.has("severity") {
         reader.error("missing-key", section.span(), format!("{what} has no severity"));
     }
-    let severity = named(reader, &mut section, "severity", &SEVERITIES, Severity::Critical).value;
+    let severity = named(reader, &mut section, "severity", &Severity::NAMED, Severity::Critical).value;
     let one = PathSeverity { paths, rules, severity };
     (!one.paths.is_empty()).then(|| reader.lined(one, section.span()))
 }

@@ -147,8 +147,7 @@ pub(crate) fn keeps_hashes(found: &Found) -> bool {
     let ends = matches!(found.text.get(found.secret.end), None | Some(b'\n' | b'\r'));
     words(line).iter().any(said)
         || ends && name.is_some_and(|name| !name.is_empty() && name.iter().all(account))
-        || line.ends_with(b"\"") && !somebodys(line)
-        || line.ends_with(b"'") && !somebodys(line)
+        || matches!(line, [.., b'"' | b'\'']) && !somebodys(line)
 }
 
 /// Whether a line before a literal says that it is somebody's password, or is a statement or a row of SQL.

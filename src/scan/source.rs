@@ -272,7 +272,7 @@ impl<'a, 'de> Reader<'a, 'de> {
     /// The severity in some files, with its line.
     fn path_severity(mut self) -> Option<(u32, PathSeverity)> {
         let before = self.errors.len();
-        let severity = self.level("severity", &SEVERITIES, Severity::High);
+        let severity = self.level("severity", &Severity::NAMED, Severity::High);
         let (written, line) = self.texts("paths");
         if written.is_empty() {
             self.fail(
@@ -310,8 +310,8 @@ impl<'a, 'de> Reader<'a, 'de> {
             id: self.id(),
             provider: self.required("provider"),
             kind: self.required("kind"),
-            severity: self.level("severity", &SEVERITIES, Severity::High),
-            confidence: self.level("confidence", &CONFIDENCES, Confidence::Medium),
+            severity: self.level("severity", &Severity::NAMED, Severity::High),
+            confidence: self.level("confidence", &Confidence::NAMED, Confidence::Medium),
             documentation: self.documentation(),
             revoke: self.text_at("revoke").map(|(text, _)| text),
             regex: String::new(),
@@ -558,20 +558,6 @@ impl<'a, 'de> Reader<'a, 'de> {
         }
     }
 }
-
-const SEVERITIES: [(&str, Severity); 5] = [
-    ("info", Severity::Info),
-    ("low", Severity::Low),
-    ("medium", Severity::Medium),
-    ("high", Severity::High),
-    ("critical", Severity::Critical),
-];
-
-const CONFIDENCES: [(&str, Confidence); 3] = [
-    ("low", Confidence::Low),
-    ("medium", Confidence::Medium),
-    ("high", Confidence::High),
-];
 
 /// Whether a text may be a keyword: long enough to be looked for, and rare in some part.
 pub(crate) fn is_keyword(word: &str) -> bool {

@@ -51,9 +51,7 @@ impl Bench {
             evaluations: AtomicU32::new(0),
         }))
     }
-}
 
-impl Bench {
     /// Whether the configuration has an entry for the repository.
     pub fn knows(&self, repo: &ForgeRepo) -> bool {
         self.0.repository(repo).is_some()

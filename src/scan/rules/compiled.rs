@@ -17,15 +17,6 @@ use sha2::{Digest, Sha256};
 const MAGIC: &[u8; 16] = b"lychgate rules 1";
 const STAMP: usize = 32;
 
-const SEVERITIES: [Severity; 5] = [
-    Severity::Info,
-    Severity::Low,
-    Severity::Medium,
-    Severity::High,
-    Severity::Critical,
-];
-const CONFIDENCES: [Confidence; 3] = [Confidence::Low, Confidence::Medium, Confidence::High];
-
 impl RuleSet {
     /// The bytes of a set that [`RuleSet::parse`] made of the shipped rules and others; `None` of any other set.
     pub fn compiled(&self) -> Option<Vec<u8>> {
@@ -45,7 +36,7 @@ impl RuleSet {
             let globs: Vec<&str> = one.paths.iter().map(PathGlob::as_str).collect();
             out.list(&globs, |out, glob| out.text(glob));
             out.list(&one.rules, |out, id| out.text(id));
-            out.number(position(&SEVERITIES, &one.severity));
+            out.number(one.severity as u32);
         });
         let first = u16::try_from(known).ok()?;
         out.keywords(&self.table, shipped.table.keywords.len(), first);
@@ -141,8 +132,8 @@ impl Out {
         } = entry.reach;
         for number in [
             u32::from(entry.revoke.is_some()),
-            position(&SEVERITIES, &entry.severity),
-            position(&CONFIDENCES, &entry.confidence),
+            entry.severity as u32,
+            entry.confidence as u32,
             u32::from(entry.generic),
             position(&named, &entry.check),
             before,
@@ -229,8 +220,8 @@ impl<'a> In<'a> {
     fn entry(&mut self) -> Option<Entry> {
         let [id, title, regex, revoke] = [self.text()?, self.text()?, self.text()?, self.text()?];
         let revoke = self.flag()?.then_some(Cow::Owned(revoke));
-        let severity = self.one_of(&SEVERITIES)?;
-        let confidence = self.one_of(&CONFIDENCES)?;
+        let severity = self.one_of(&Severity::NAMED)?.1;
+        let confidence = self.one_of(&Confidence::NAMED)?.1;
         let generic = self.flag()?;
         let named = CHECKSUMS.map(Check::named);
         let check = match self.number()? as usize {
@@ -265,7 +256,7 @@ impl<'a> In<'a> {
     fn severity(&mut self) -> Option<PathSeverity> {
         let paths = self.list(|from| PathGlob::parse(&from.text()?).ok())?;
         let rules = self.list(Self::text)?;
-        let severity = self.one_of(&SEVERITIES)?;
+        let severity = self.one_of(&Severity::NAMED)?.1;
         Some(PathSeverity { paths, rules, severity })
     }
 
